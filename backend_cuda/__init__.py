@@ -1,0 +1,7 @@
+"""How a plan runs: lowering to one SPMD program with explicit collectives."""
+
+from .lax_collectives import LaxCollectives
+from .lower import lower
+from .spmd import device_mesh, gather, spec, spmd, store, stored_shape
+
+__all__ = ["LaxCollectives", "device_mesh", "gather", "lower", "spec", "spmd", "store", "stored_shape"]

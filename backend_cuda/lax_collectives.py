@@ -1,0 +1,78 @@
+"""The collectives in terms of `jax.lax`: the reference implementation, used on the CPU and as the fallback.
+
+Each method takes one device's block inside a `shard_map` body and speaks of mesh axes and array axes only; padding and
+layouts are the business of `reshard`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Axes = tuple[str, ...]
+
+
+class LaxCollectives:
+    """What a backend offers. `axes` name one mesh axis or several, the first one major."""
+
+    def all_reduce(self, x: jax.Array, axes: Axes, kind: str) -> jax.Array:
+        reduce = {"sum": jax.lax.psum, "max": jax.lax.pmax, "min": jax.lax.pmin}[kind]
+        return reduce(x, axes)
+
+    def reduce_scatter(self, x: jax.Array, axes: Axes, target: int) -> jax.Array:
+        return jax.lax.psum_scatter(x, axes, scatter_dimension=target, tiled=True)
+
+    def all_gather(self, x: jax.Array, axes: Axes, source: int) -> jax.Array:
+        return jax.lax.all_gather(x, axes, axis=source, tiled=True)
+
+    def all_to_all(self, x: jax.Array, axes: Axes, source: int, target: int) -> jax.Array:
+        return jax.lax.all_to_all(x, axes, target, source, tiled=True)
+
+    def slice(self, x: jax.Array, axes: Axes, target: int, parts: int) -> jax.Array:
+        extent = x.shape[target] // parts
+        start = jax.lax.axis_index(axes).astype(jnp.int32) * jnp.int32(extent)
+        return jax.lax.dynamic_slice_in_dim(x, start, extent, target)
+
+    def halo(self, x: jax.Array, axes: Axes, axis: int, width: int, parts: int, real: jax.Array | int) -> jax.Array:
+        """The block extended on both sides by `width` elements of its periodic neighbours along an array axis.
+
+        `real` is the number of real (unpadded) elements; the right neighbour's edge lands directly after them.
+        """
+        last = jax.lax.dynamic_slice_in_dim(x, real - width, width, axis)
+        first = jax.lax.slice_in_dim(x, 0, width, axis=axis)
+        rank, axes = _mesh_ranks(axes), tuple(a for a in _mesh_order() if a in axes)
+        left = jax.lax.ppermute(last, axes, [(rank[i], rank[(i + 1) % parts]) for i in range(parts)])
+        right = jax.lax.ppermute(first, axes, [(rank[i], rank[(i - 1) % parts]) for i in range(parts)])
+        if isinstance(real, int):
+            return jnp.concatenate([left, x, right], axis=axis)
+        room = jnp.concatenate([left, x, jnp.zeros_like(first)], axis=axis)
+        return jax.lax.dynamic_update_slice_in_dim(room, right, real + jnp.int32(width), axis)
+
+
+def _mesh_ranks(axes: Axes) -> list[int]:
+    """For each position along `axes` (the first one major), the number by which `ppermute` knows the device.
+
+    Unlike the other collectives, `ppermute` counts in the order of the mesh axes, in which newer JAX wants them given.
+    """
+    order = [a for a in _mesh_order() if a in axes]
+    sizes = [jax.lax.axis_size(a) for a in axes]
+    grid = np.arange(math.prod(sizes)).reshape([jax.lax.axis_size(a) for a in order])
+    return np.transpose(grid, [order.index(a) for a in axes]).reshape(-1).tolist()
+
+
+def _mesh_order() -> Axes:
+    return jax.sharding.get_abstract_mesh().axis_names
+
+
+def wrap(x: jax.Array, axis: int, width: int) -> jax.Array:
+    """The halo of a dim that is not split: the array's own other end."""
+    n = x.shape[axis]
+    index = jnp.arange(-width, n + width, dtype=jnp.int32) % jnp.int32(n)
+    if width <= n:
+        tail = jax.lax.slice_in_dim(x, n - width, n, axis=axis)
+        head = jax.lax.slice_in_dim(x, 0, width, axis=axis)
+        return jnp.concatenate([tail, x, head], axis=axis)
+    return jnp.take(x, index, axis=axis)

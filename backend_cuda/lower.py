@@ -1,0 +1,129 @@
+"""Lowering: a program and its plan become the function of one device's blocks.
+
+It executes and never chooses: every operand is brought to the layout that the plan wants, by the moves that the plan
+stores, once per layout; every op computes on its blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from ir.errors import InternalError
+from ir.graph import Node, Program, Value
+from ir.layout import Layout
+from ir.op import Halo
+from ir.place import Place
+from ir.plan import Plan
+
+from .fuse import fuse_transforms
+from .lax_collectives import LaxCollectives
+from .reshard import attach_halo, reshard
+
+BlockFunction = Callable[..., dict[str, jax.Array]]
+
+
+def lower(program: Program, plan: Plan, comm: LaxCollectives | None = None) -> BlockFunction:
+    """`f(*blocks) -> {output name: block}`: one device's part of the program.
+
+    Blocks of the inputs come in the plan's layouts, in the order of `program.inputs`, padded where a dim is split
+    unevenly; outputs leave in the plan's output layouts with their padding set to zero. On a mesh of more than one
+    device the function must run inside `jax.shard_map(..., check_vma=False)` over axes of the plan's names.
+    """
+    comm = comm or LaxCollectives()
+    program = fuse_transforms(program, plan)
+
+    def run(*blocks: jax.Array) -> dict[str, jax.Array]:
+        if len(blocks) != len(program.inputs):
+            raise InternalError(f"'{program.name}' takes {len(program.inputs)} blocks, but got {len(blocks)}")
+        return _Run(program, plan, comm, blocks).outputs()
+
+    return run
+
+
+class _Run:
+    """One trace of a program: the blocks made so far, by value and layout."""
+
+    def __init__(self, program: Program, plan: Plan, comm: LaxCollectives, blocks: Sequence[jax.Array]):
+        self.program, self.plan, self.comm = program, plan, comm
+        self.blocks: dict[tuple[str, Layout], jax.Array] = {
+            (i.name, plan.layouts[i.name]): b for i, b in zip(program.inputs, blocks, strict=True)
+        }
+        for node in program.nodes:
+            self._node(node)
+
+    def outputs(self) -> dict[str, jax.Array]:
+        found = {}
+        for name, value in self.program.outputs:
+            layout = self.plan.output_layout(self.program, name)
+            place = Place((value.type,), (), layout.split, self.plan.mesh)
+            found[name] = place.select(self._fetch(value, layout), value.dims, 0)
+        return found
+
+    def _fetch(self, value: Value, wanted: Layout) -> jax.Array:
+        """A value's block in a layout; the reshard is performed on first use and kept."""
+        if (value.name, wanted) not in self.blocks:
+            start = self.plan.layouts[value.name]
+            path = self.plan.path(value, wanted)
+            x = self.blocks[value.name, start]
+            self.blocks[value.name, wanted] = reshard(self.comm, x, value.type, path, start, self.plan.mesh)
+        return self.blocks[value.name, wanted]
+
+    def _node(self, node: Node) -> None:
+        wanted = list(self.plan.wanted(node))
+        blocks = [self._fetch(value, layout) for value, layout in wanted]
+        if node.op.regions():
+            results = _scan(node, self.plan, self.comm, blocks)
+        else:
+            strategy = self.plan.strategies[node.key]
+            for dim, role in node.op.roles(*node.types).items():
+                if isinstance(role, Halo):
+                    for i, (value, layout) in enumerate(wanted):
+                        if dim in value.type:
+                            blocks[i] = attach_halo(
+                                self.comm, blocks[i], value.type, dim, role.width, layout, self.plan.mesh
+                            )
+            results = compute(node, strategy.split, self.plan, blocks)
+        for value, x in zip(node.results, results, strict=True):
+            self.blocks[value.name, self.plan.layouts[value.name]] = x
+
+
+def compute(node: Node, split: Mapping[str, Any], plan: Plan, blocks: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
+    """A node's result blocks from operand blocks that lie in its strategy's layouts."""
+    place = Place(node.types, tuple(v.type for v in node.results), split, plan.mesh, node.op.renames())
+    with jax.named_scope(node.op.name):
+        made = node.op.local(place, *blocks)
+    results = made if isinstance(made, tuple) else (made,)
+    for value, x in zip(node.results, results, strict=True):
+        wanted = tuple(place.extent(d) for d in value.dims)
+        if x.shape != wanted or x.dtype.name != value.type.numpy:
+            raise InternalError(f"{node.op.name} made a block {x.dtype.name}{x.shape}, but {value.type} wants {wanted}")
+    return results
+
+
+def _scan(node: Node, plan: Plan, comm: LaxCollectives, blocks: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
+    """Runs a scan node with `jax.lax.scan`; its region's collectives run in every trip."""
+    op: Any = node.op
+    (region,) = op.regions()
+    carries, scanned = op.carries, op.scanned
+    axes = [v.type.index(op.dim) for v in node.operands[carries : carries + scanned]]
+    xs = tuple(_move(b, a, 0) for b, a in zip(blocks[carries : carries + scanned], axes, strict=True))
+    fixed = tuple(blocks[carries + scanned :])
+    body = lower(region, plan, comm)
+
+    def step(carry: tuple[jax.Array, ...], x: tuple[jax.Array, ...]):
+        made = list(body(*carry, *x, *fixed).values())
+        return tuple(made[:carries]), tuple(made[carries:])
+
+    trips = op.trips(node.types)
+    last, stacked = jax.lax.scan(step, tuple(blocks[:carries]), xs, length=trips, reverse=op.reverse)
+    stacked = tuple(_move(y, 0, v.type.index(op.dim)) for y, v in zip(stacked, node.results[carries:], strict=True))
+    return (*last, *stacked)
+
+
+def _move(x: jax.Array, old: int, new: int) -> jax.Array:
+    import jax.numpy as jnp
+
+    return x if old == new else jnp.moveaxis(x, old, new)

@@ -1,0 +1,64 @@
+"""Moving a block along the path of moves that a plan stores, and attaching declared halos."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from ir.dims import TensorType
+from ir.layout import Layout, Move, block, replay
+from ir.mesh import Mesh
+
+from .lax_collectives import LaxCollectives, wrap
+
+
+def reshard(
+    comm: LaxCollectives, x: jax.Array, t: TensorType, path: tuple[Move, ...], layout: Layout, mesh: Mesh
+) -> jax.Array:
+    """The block after the moves of `path`, starting in `layout`."""
+    for move, before, then in replay(path, layout, t, mesh):
+        source = t.index(move.source) if move.source else -1
+        target = t.index(move.target) if move.target else -1
+        parts = mesh.size(move.axes)
+        if move.target:  # dealt out in equal pieces: pad the block to whole pieces
+            piece = block(t[move.target], mesh.size(then.axes(move.target)))
+            x = _grow(x, target, piece * parts)
+        if move.kind == "all_reduce":
+            x = comm.all_reduce(x, move.axes, before.reduce)
+        elif move.kind == "reduce_scatter":
+            x = comm.reduce_scatter(x, move.axes, target)
+        elif move.kind == "all_gather":
+            x = comm.all_gather(x, move.axes, source)
+        elif move.kind == "all_to_all":
+            x = comm.all_to_all(x, move.axes, source, target)
+        elif move.kind == "slice":
+            x = comm.slice(x, move.axes, target, parts)
+        if move.source:
+            x = _cut(x, source, block(t[move.source], mesh.size(then.axes(move.source))))
+    return x
+
+
+def attach_halo(comm: LaxCollectives, x: jax.Array, t: TensorType, dim: str, width: int, layout: Layout, mesh: Mesh):
+    """The block with `width` neighbours on both sides along `dim`, exchanged when it is split, wrapped when not."""
+    axes = layout.axes(dim)
+    if not axes:
+        return wrap(x, t.index(dim), width)
+    parts = mesh.size(axes)
+    extent = block(t[dim], parts)
+    real: jax.Array | int = extent
+    if extent * parts != t[dim]:
+        start = jax.lax.axis_index(axes).astype(jnp.int32) * jnp.int32(extent)
+        real = jnp.minimum(jnp.int32(extent), jnp.int32(t[dim]) - start)
+    return comm.halo(x, axes, t.index(dim), width, parts, real)
+
+
+def _grow(x: jax.Array, axis: int, extent: int) -> jax.Array:
+    if x.shape[axis] == extent:
+        return x
+    pad = [(0, 0)] * x.ndim
+    pad[axis] = (0, extent - x.shape[axis])
+    return jnp.pad(x, pad)
+
+
+def _cut(x: jax.Array, axis: int, extent: int) -> jax.Array:
+    return x if x.shape[axis] == extent else jax.lax.slice_in_dim(x, 0, extent, axis=axis)

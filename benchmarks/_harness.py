@@ -1,0 +1,67 @@
+"""What every benchmark shares: command-line options, alternating timings, the JSON of results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+def arguments(doc: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller repeats")
+    parser.add_argument("--json", type=Path, help="write the results to this file too")
+    return parser.parse_args()
+
+
+def alternate(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each function, called in turn A B A B … after one call of each that is not counted."""
+    for f in functions.values():
+        f()
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, f in functions.items():
+            start = time.perf_counter()
+            f()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def row(
+    case: str, metric: str, seconds: dict[str, list[float]], scale: float, peer: str, target: float
+) -> dict[str, Any]:
+    """A row of two alternated timings named "ours" and "peer": medians, and the median of the pairwise ratios."""
+    ratios = [a / b for a, b in zip(seconds["ours"], seconds["peer"], strict=True)]
+    return {
+        "case": case,
+        "metric": metric,
+        "ours": statistics.median(seconds["ours"]) / scale,
+        "peer": statistics.median(seconds["peer"]) / scale,
+        "peer_name": peer,
+        "ratio": statistics.median(ratios),
+        "ratio_range": [min(ratios), max(ratios)],
+        "target": target,
+    }
+
+
+def report(name: str, rows: list[dict[str, Any]], packages: tuple[str, ...], path: Path | None) -> None:
+    """Prints the results as JSON, and writes them where asked."""
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    text = json.dumps(
+        {"name": name, "machine": f"{platform.machine()}, {platform.system()}", "versions": versions, "rows": rows},
+        indent=1,
+    )
+    print(text)
+    if path is not None:
+        path.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,213 @@
+"""Layouts, and the moves between them: the whole vocabulary of communication.
+
+A layout says which mesh axes split each dim (`split`, the axes in order, the first one major) and over which axes the
+value is still to be reduced (`partial`). A dim of size n split over p devices lies in blocks of ceil(n / p): the last
+blocks may be short or empty, and are stored padded. Ops compute, reshards communicate: every collective is a `Move`
+from one layout to another, or a declared halo; the planner prices moves and the backend performs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations, permutations
+
+from .dims import TensorType
+from .errors import InternalError
+from .mesh import Mesh
+
+Axes = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a value lives. Use `Layout.of`; the fields are normalised so that equal layouts compare equal."""
+
+    splits: tuple[tuple[str, Axes], ...] = ()
+    partial: frozenset[str] = frozenset()
+    reduce: str = "sum"
+    """How the partial values combine: "sum", "max" or "min"; "sum" when nothing is partial."""
+
+    @classmethod
+    def of(cls, split: Mapping[str, str | Axes] | None = None, partial: Iterable[str] = (), reduce: str = "sum"):
+        pairs = ((d, (a,) if isinstance(a, str) else tuple(a)) for d, a in (split or {}).items())
+        partial = frozenset(partial)
+        return cls(tuple(sorted((d, a) for d, a in pairs if a)), partial, reduce if partial else "sum")
+
+    @property
+    def split(self) -> dict[str, Axes]:
+        return dict(self.splits)
+
+    def axes(self, dim: str) -> Axes:
+        """The axes that split `dim`, major first; empty where it is whole."""
+        return next((a for d, a in self.splits if d == dim), ())
+
+    @property
+    def used(self) -> frozenset[str]:
+        """Every axis that splits a dim or is partial."""
+        return frozenset(a for _, axes in self.splits for a in axes) | self.partial
+
+    def with_split(self, dim: str, axes: Axes) -> Layout:
+        return Layout.of({**self.split, dim: axes}, self.partial, self.reduce)
+
+    def with_partial(self, partial: frozenset[str]) -> Layout:
+        return Layout.of(self.split, partial, self.reduce)
+
+    def __str__(self) -> str:
+        split = ", ".join(f"{d}/{'+'.join(a)}" for d, a in self.splits) or "whole"
+        rest = f"; {self.reduce} over {', '.join(sorted(self.partial))}" if self.partial else ""
+        return "{" + split + rest + "}"
+
+
+WHOLE = Layout()
+
+
+def block(size: int, parts: int) -> int:
+    """The stored extent of one block: ceil(size / parts)."""
+    return -(-size // parts)
+
+
+def block_shape(t: TensorType, layout: Layout, mesh: Mesh) -> tuple[int, ...]:
+    """The shape of a device's block, padding included."""
+    return tuple(block(d.size, mesh.size(layout.axes(d.name))) for d in t.dims)
+
+
+def block_bytes(t: TensorType, layout: Layout, mesh: Mesh) -> int:
+    size = t.itemsize
+    for extent in block_shape(t, layout, mesh):
+        size *= extent
+    return size
+
+
+def nests(size: int, mesh: Mesh, outer: Axes, inner: Axes) -> bool:
+    """Whether splitting the blocks of `outer` further over `inner` gives the blocks of both."""
+    if not outer or not inner:
+        return True
+    whole = block(size, mesh.size(outer))
+    return block(size, mesh.size(outer + inner)) * mesh.size(inner) == whole
+
+
+@dataclass(frozen=True)
+class Move:
+    """One collective, or a free slice, over `axes` at once.
+
+    all_reduce       partial over axes → whole there
+    reduce_scatter   partial over axes → `target` split (further) over axes
+    all_gather       `source` split (innermost) over axes → whole there
+    all_to_all       `source` split (innermost) over axes → `target` split (further) over axes
+    slice            whole over axes → `target` split (further) over axes; free
+    halo             the edges of the blocks of `source`, `width` wide, from both neighbours (not a reshard)
+    """
+
+    kind: str
+    axes: Axes
+    source: str | None = None
+    target: str | None = None
+    width: int = 0
+
+    def __str__(self) -> str:
+        what = {
+            "all_reduce": "",
+            "reduce_scatter": f" -> {self.target}",
+            "all_gather": f" {self.source}",
+            "all_to_all": f" {self.source} -> {self.target}",
+            "slice": f" -> {self.target}",
+            "halo": f" {self.source} by {self.width}",
+        }[self.kind]
+        return f"{self.kind}({'+'.join(self.axes)}){what}"
+
+
+def after(move: Move, layout: Layout, t: TensorType, mesh: Mesh) -> Layout | None:
+    """The layout that `move` leads to, or None where it is not legal from `layout`."""
+    axes, split, partial = move.axes, layout.split, layout.partial
+    if move.kind in ("all_reduce", "reduce_scatter"):
+        if not set(axes) <= partial or (move.kind == "reduce_scatter" and layout.reduce != "sum"):
+            return None
+        partial = partial - set(axes)
+    if move.kind in ("all_gather", "all_to_all"):
+        assert move.source is not None
+        held = layout.axes(move.source)
+        rest = held[: len(held) - len(axes)]
+        if held[len(rest) :] != axes or move.source not in t or not nests(t[move.source], mesh, rest, axes):
+            return None
+        split = {**split, move.source: rest}
+    if move.kind == "slice" and layout.used & set(axes):
+        return None
+    if move.target is not None:
+        held = split.get(move.target, ())
+        if move.target == move.source or move.target not in t or not nests(t[move.target], mesh, held, axes):
+            return None
+        split = {**split, move.target: held + axes}
+    return Layout.of(split, partial, layout.reduce)
+
+
+def moves_from(layout: Layout, t: TensorType, mesh: Mesh) -> Iterator[tuple[Move, Layout]]:
+    """Every legal move from a layout with where it leads, over one axis or several at once."""
+    free = [a for a in mesh.names if a not in layout.used]
+    candidates = []
+    for axes in _subsets(sorted(layout.partial, key=mesh.names.index)):
+        candidates.append(Move("all_reduce", axes))
+        candidates += [Move("reduce_scatter", order, target=d) for order in permutations(axes) for d in t.names]
+    for dim, held in layout.splits:
+        for cut in range(len(held)):
+            candidates.append(Move("all_gather", held[cut:], source=dim))
+            candidates += [Move("all_to_all", held[cut:], source=dim, target=d) for d in t.names if d != dim]
+    for axes in _subsets(free):
+        candidates += [Move("slice", order, target=d) for order in permutations(axes) for d in t.names]
+    for move in candidates:
+        if (then := after(move, layout, t, mesh)) is not None:
+            yield move, then
+
+
+def _subsets(axes: list[str]) -> Iterator[Axes]:
+    for count in range(1, len(axes) + 1):
+        yield from combinations(axes, count)
+
+
+@dataclass(frozen=True)
+class Collective:
+    """A collective as a program contains it: what the plan declares and what an emitted program is held to.
+
+    `bytes` is the size of the operand on one device, padding included.
+    """
+
+    kind: str
+    axes: Axes
+    dtype: str
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}({'+'.join(self.axes)}) {self.dtype} {self.bytes:,} B"
+
+
+def collectives_of(move: Move, t: TensorType, layout: Layout, mesh: Mesh) -> tuple[Collective, ...]:
+    """The collectives that a move from `layout` performs: none for a slice, two permutes for a halo."""
+    if move.kind == "slice":
+        return ()
+    shape = dict(zip(t.names, block_shape(t, layout, mesh), strict=True))
+    if move.kind == "halo":
+        assert move.source is not None
+        shape[move.source] = move.width
+        edge = Collective("collective_permute", move.axes, t.dtype, _bytes(t, shape))
+        return (edge, edge)
+    if move.target is not None:  # the target's block is padded to whole pieces before it is dealt out
+        parts = mesh.size(move.axes)
+        shape[move.target] = block(shape[move.target], parts) * parts
+    return (Collective(move.kind, move.axes, t.dtype, _bytes(t, shape)),)
+
+
+def _bytes(t: TensorType, shape: Mapping[str, int]) -> int:
+    total = t.itemsize
+    for extent in shape.values():
+        total *= extent
+    return total
+
+
+def replay(path: tuple[Move, ...], layout: Layout, t: TensorType, mesh: Mesh) -> Iterator[tuple[Move, Layout, Layout]]:
+    """Walks a path of moves: each move with the layouts before and after it. An illegal step is an `InternalError`."""
+    for move in path:
+        then = after(move, layout, t, mesh)
+        if then is None:
+            raise InternalError(f"{move} is not legal from {layout} of {t} on mesh {mesh}")
+        yield move, layout, then
+        layout = then

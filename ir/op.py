@@ -1,0 +1,282 @@
+"""The op as a unit: one class says what an operation means, types, splits, costs, computes and differentiates to.
+
+Because dims are named, the sharding factor is the dim's name: an op only states what it does along each dim (its
+`Role`), and legality, partial sums, halos, cost and printing follow. A `Strategy` places the whole op: which mesh axes
+split each dim that it mentions; operand and result layouts are restrictions of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import permutations, product
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .dims import Dim, TensorType
+from .layout import Axes, Layout, Move, block
+from .mesh import Mesh
+
+if TYPE_CHECKING:
+    from .graph import Program, Value
+    from .place import Place
+
+
+class Role:
+    """What an op does along one dim; planner and backend read nothing else about the op."""
+
+    def __str__(self) -> str:
+        return type(self).__name__
+
+
+@dataclass(frozen=True)
+class Map(Role):
+    """Independent along the dim: any split, no communication. The default."""
+
+
+@dataclass(frozen=True)
+class Reduce(Role):
+    """Reduced away: a split dim leaves a result that is partial over its axes."""
+
+    kind: str = "sum"
+
+
+@dataclass(frozen=True)
+class Whole(Role):
+    """Needs the full extent: the dim must not be split here."""
+
+
+@dataclass(frozen=True)
+class Halo(Role):
+    """Needs `width` neighbours on both sides, periodically: exchanged when the dim is split."""
+
+    width: int
+
+
+@dataclass(frozen=True)
+class Lookup(Role):
+    """A table's dim, indexed by another operand: each block answers for its own range, the result is partial."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Where one node runs: the axes that split each of its dims, and the axes over which its operands stay partial.
+
+    A dim that the op renames is named as in the operands. `carry` (axes) and `group` (an index into `Op.linear`) say
+    that those operands arrive as partial sums and leave the result partial: legal because the op is linear in them.
+    """
+
+    splits: tuple[tuple[str, Axes], ...] = ()
+    carry: frozenset[str] = frozenset()
+    group: int = 0
+
+    @classmethod
+    def of(cls, split: Mapping[str, Axes], carry: frozenset[str] = frozenset(), group: int = 0) -> Strategy:
+        return cls(tuple(sorted((d, tuple(a)) for d, a in split.items() if a)), carry, group if carry else 0)
+
+    @property
+    def split(self) -> dict[str, Axes]:
+        return dict(self.splits)
+
+    def __str__(self) -> str:
+        return str(Layout(self.splits, self.carry))
+
+
+@dataclass(frozen=True)
+class Op(ABC):
+    """One operation. The fields of a subclass are its static parameters, and nothing else is state."""
+
+    name: ClassVar[str]
+    table: ClassVar[dict[str, type[Op]]] = {}
+    """Every op by name: a leaf class joins it by being defined."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if isinstance(cls.__dict__.get("name"), str):
+            Op.table[cls.name] = cls
+
+    # --- what a leaf states ---
+
+    @abstractmethod
+    def result(self, *operands: TensorType) -> TensorType:
+        """The result's type, or a `Diagnostic` that says what to do."""
+
+    def results(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        """The types of all results; an op with several overrides this."""
+        return (self.result(*operands),)
+
+    def roles(self, *operands: TensorType) -> dict[str, Role]:
+        """What the op does along each dim, by the operands' names, where that is not `Map`."""
+        return {}
+
+    def renames(self) -> dict[str, str]:
+        """Dims that change their name from operand to result, as `x -> kx`."""
+        return {}
+
+    def linear(self, *operands: TensorType) -> tuple[tuple[int, ...], ...]:
+        """The sets of operands in which the op is jointly linear: such operands may stay partial sums."""
+        return ()
+
+    def flops(self, *operands: TensorType) -> float:
+        """Floating-point operations of the whole op."""
+        return float(sum(t.size for t in self.results(*operands)))
+
+    @abstractmethod
+    def local(self, place: Place, *blocks: Any) -> Any:
+        """The result's block (or a tuple of blocks) from the operands' blocks, on one device, without communication."""
+
+    def vjp(self, cotangent: Value, result: Value, *operands: Value) -> tuple[Value | None, ...]:
+        """Cotangents of the operands, made of other ops; the default is the derived `Pullback`.
+
+        Complex cotangents follow JAX: they are transposes, not adjoints (no conjugation).
+        """
+        from .ops.pullback import pullbacks
+
+        return pullbacks(self, cotangent, *operands)
+
+    def vjp_all(
+        self, cotangents: tuple[Value | None, ...], results: tuple[Value, ...], operands: tuple[Value, ...]
+    ) -> tuple[Value | None, ...]:
+        """`vjp` for an op with several results, of which some have no cotangent; others need only `vjp`."""
+        (cotangent,) = cotangents
+        assert cotangent is not None
+        return self.vjp(cotangent, results[0], *operands)
+
+    def for_gradient(self, active: tuple[bool, ...]) -> Op:
+        """The op to run forward when a gradient in the `active` operands will be taken.
+
+        Its results are those of the op itself, and then what the gradient needs.
+        """
+        return self
+
+    def regions(self) -> tuple[Program, ...]:
+        """The programs inside this op, as the body of a scan."""
+        return ()
+
+    def with_regions(self, *regions: Program) -> Op:
+        assert not regions
+        return self
+
+    @classmethod
+    def examples(cls) -> list[tuple[Op, tuple[TensorType, ...]]]:
+        """Instances with operand types on which the shared laws run; sizes differ, so that a swapped dim fails."""
+        return []
+
+    # --- derived ---
+
+    def dims(self, *operands: TensorType) -> dict[str, int]:
+        """Every dim of the node's iteration space with its size: the operands' names, then dims the op makes."""
+        sizes = {d.name: d.size for t in operands for d in t.dims}
+        made = set(self.renames().values())
+        for t in self.results(*operands):
+            sizes |= {d.name: d.size for d in t.dims if d.name not in sizes and d.name not in made}
+        return sizes
+
+    def operand_layout(self, index: int, operands: tuple[TensorType, ...], strategy: Strategy) -> Layout:
+        """The layout in which operand `index` must arrive."""
+        t = operands[index]
+        carried = strategy.carry and index in self.linear(*operands)[strategy.group]
+        return Layout.of({d: a for d, a in strategy.splits if d in t}, strategy.carry if carried else ())
+
+    def result_layouts(self, operands: tuple[TensorType, ...], strategy: Strategy) -> tuple[Layout, ...]:
+        """The layouts in which the results leave."""
+        roles, renames, split = self.roles(*operands), self.renames(), strategy.split
+        layouts = []
+        for t in self.results(*operands):
+            kept = {renames.get(d, d): a for d, a in split.items() if renames.get(d, d) in t}
+            partial, kind = set(strategy.carry), "sum"
+            for dim, axes in split.items():
+                role = roles.get(dim)
+                if isinstance(role, Reduce):
+                    partial |= set(axes)
+                    kind = role.kind
+                elif isinstance(role, Lookup):
+                    partial |= set(axes)
+            layouts.append(Layout.of(kept, tuple(partial), kind))
+        return tuple(layouts)
+
+    def halos(self, operands: tuple[TensorType, ...], strategy: Strategy) -> tuple[tuple[int, Move], ...]:
+        """The halo exchanges of a strategy: (operand index, move)."""
+        found = []
+        for dim, role in self.roles(*operands).items():
+            axes = strategy.split.get(dim, ())
+            if isinstance(role, Halo) and axes:
+                move = Move("halo", axes, source=dim, width=role.width)
+                found += [(i, move) for i, t in enumerate(operands) if dim in t]
+        return tuple(found)
+
+    def illegal(self, operands: tuple[TensorType, ...], strategy: Strategy, mesh: Mesh) -> str | None:
+        """Why a strategy cannot run, in words with what would do; None when it can."""
+        roles, sizes = self.roles(*operands), self.dims(*operands)
+        seen: dict[str, str] = {a: "a partial sum" for a in strategy.carry}
+        for dim, axes in strategy.splits:
+            for axis in axes:
+                if axis in seen:
+                    return f"mesh axis '{axis}' would split both '{dim}' and {seen[axis]}; an axis splits one dim only"
+                seen[axis] = f"'{dim}'"
+            role = roles.get(dim)
+            if isinstance(role, Whole):
+                return f"{self.name} needs dim '{dim}' whole, but it is split over '{'+'.join(axes)}'"
+            parts = mesh.size(axes)
+            if isinstance(role, Halo) and sizes[dim] - (parts - 1) * block(sizes[dim], parts) < role.width:
+                return (
+                    f"{self.name} needs {role.width} neighbours along '{dim}', more than its smallest of {parts} blocks"
+                )
+        if strategy.carry:
+            if not self.linear(*operands):
+                return f"{self.name} is not linear: its operands must be whole sums"
+            kinds = {r.kind for d, r in roles.items() if isinstance(r, Reduce) and strategy.split.get(d)}
+            if kinds - {"sum"}:
+                return f"{self.name} takes a {kinds.pop()}, which does not commute with a partial sum"
+        return None
+
+    def strategies(self, operands: tuple[TensorType, ...], mesh: Mesh) -> Iterator[Strategy]:
+        """Every legal strategy on a mesh: each axis splits a dim, carries a partial sum, or is idle."""
+        roles, sizes = self.roles(*operands), self.dims(*operands)
+        splittable = [d for d in sizes if not isinstance(roles.get(d), Whole) and sizes[d] > 1]
+        groups = range(len(self.linear(*operands)))
+        choices = [None, *splittable, *groups]
+        for choice in product(choices, repeat=len(mesh.axes)):
+            held: dict[str, list[str]] = {}
+            carried: dict[int, set[str]] = {}
+            for axis, picked in zip(mesh.names, choice, strict=True):
+                if isinstance(picked, str):
+                    held.setdefault(picked, []).append(axis)
+                elif picked is not None:
+                    carried.setdefault(picked, set()).add(axis)
+            if len(carried) > 1:
+                continue
+            group, carry = next(iter(carried.items()), (0, set()))
+            orders = [[(d, order) for order in permutations(axes)] for d, axes in held.items()]
+            for split in product(*orders):
+                strategy = Strategy.of(dict(split), frozenset(carry), group)
+                if self.illegal(operands, strategy, mesh) is None:
+                    yield strategy
+
+    def bytes_touched(self, operands: tuple[TensorType, ...]) -> float:
+        """Memory traffic of the whole op, every operand read and every result written once [bytes]."""
+        return float(sum(t.size * t.itemsize for t in (*operands, *self.results(*operands))))
+
+    def attributes(self) -> dict[str, Any]:
+        """The static parameters, for printing; a field equal to its default is left out."""
+        return {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.default is dataclasses.MISSING or getattr(self, f.name) != f.default
+        }
+
+    def describe(self, *operands: TensorType) -> str:
+        """The op's row in the reference: types, roles and cost, straight from its rules."""
+        shown = ", ".join(f"{d}: {r}" for d, r in self.roles(*operands).items()) or "all Map"
+        results = ", ".join(map(str, self.results(*operands)))
+        head = f"{self.name}: {', '.join(map(str, operands))} -> {results}"
+        return f"{head}\n    roles {shown}\n    flops {self.flops(*operands):,.0f}"
+
+
+def log2(n: int) -> float:
+    return math.log2(max(n, 2))
+
+
+__all__ = ["Dim", "Halo", "Lookup", "Map", "Op", "Reduce", "Role", "Strategy", "Whole", "log2"]

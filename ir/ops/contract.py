@@ -1,0 +1,73 @@
+"""Products summed over shared dims: dot products, matrix products and everything between."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from ..dims import Dim, TensorType, union
+from ..errors import Diagnostic
+from ..op import Op, Reduce
+from ..place import align
+
+
+@dataclass(frozen=True)
+class Contract(Op):
+    """Multiplies two tensors by name and sums over the shared dims `over`; other shared dims are batch dims."""
+
+    over: tuple[str, ...]
+    name: ClassVar[str] = "contract"
+
+    def result(self, x: TensorType, y: TensorType):
+        dims = union(x, y)
+        for dim in self.over:
+            if dim not in x or dim not in y:
+                lacks = "the left" if dim not in x else "the right"
+                raise Diagnostic(
+                    "type",
+                    f"cannot contract over '{dim}': {lacks} operand does not have it "
+                    f"([{', '.join(x.names)}] with [{', '.join(y.names)}])",
+                    hint="both operands of a contraction must have the dim; sum(x, over = dim) sums one tensor",
+                )
+        if x.dtype != y.dtype:
+            raise Diagnostic("type", f"cannot contract {x.dtype} with {y.dtype}")
+        return TensorType(tuple(d for d in dims if d.name not in self.over), x.dtype)
+
+    def roles(self, x, y):
+        return {dim: Reduce() for dim in self.over}
+
+    def linear(self, x, y):
+        return ((0,), (1,))
+
+    def flops(self, x, y):
+        return 2.0 * math.prod(d.size for d in union(x, y))
+
+    def local(self, place, x, y):
+        tx, ty = place.operands
+        x, y = place.select(x, tx.names, 0, self.over), place.select(y, ty.names, 0, self.over)
+        only_x, only_y = set(tx.names) - set(ty.names), set(ty.names) - set(tx.names)
+        if not (only_x or only_y):  # a sum of products: XLA fuses it with what makes the operands, a dot it would not
+            names = tuple(d.name for d in union(tx, ty))
+            product = align(x, tx.names, names) * align(y, ty.names, names)
+            return jnp.sum(product, axis=tuple(names.index(d) for d in self.over), dtype=x.dtype)
+        letter = {d: chr(ord("a") + i) for i, d in enumerate(place.sizes)}
+        spec = [("".join(letter[d] for d in t.names)) for t in (tx, ty, place.results[0])]
+        return jnp.einsum(f"{spec[0]},{spec[1]}->{spec[2]}", x, y, precision="highest")
+
+    def vjp(self, cotangent, result, x, y):
+        from .elementwise import product_into
+
+        return product_into(cotangent, y, x.type), product_into(cotangent, x, y.type)
+
+    @classmethod
+    def examples(cls):
+        i, j, k, n = Dim("i", 9), Dim("j", 10), Dim("k", 11), Dim("n", 3)
+        f = "f64"
+        return [
+            (cls(("k",)), (TensorType((i, k), f), TensorType((k, j), f))),
+            (cls(("k",)), (TensorType((n, i, k), f), TensorType((k, n), f))),
+            (cls(("i", "k")), (TensorType((i, k), f), TensorType((i, k), f))),
+        ]

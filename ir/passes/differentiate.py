@@ -1,0 +1,87 @@
+"""Reverse mode in the IR: the backward pass becomes nodes of the program, and is planned like the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from ..build import Builder, constant, emit
+from ..dims import TensorType
+from ..errors import InternalError
+from ..graph import Node, Program, Value
+from ..ops.create import Broadcast
+from ..ops.order import reorder
+from .rewrite import with_fresh_regions
+
+_DIFFERENTIABLE = ("f32", "f64", "c64", "c128")
+
+
+def differentiate(program: Program, wrt: Collection[str], output: str = "log_density") -> Program:
+    """The program with `grad:NAME` outputs: the gradient of a scalar output in the inputs `wrt`.
+
+    Each gradient is tied to its input: it leaves in the layout in which the input arrives. An input on which the output
+    does not depend gets zeros. All other outputs are kept.
+    """
+    target = program.results[output]
+    if target.type.dims or target.type.dtype not in ("f32", "f64"):
+        raise InternalError(f"only a real scalar can be differentiated, not {target.type}")
+    with Builder(program.name) as b:
+        env = {i.name: b.input(i.name, i.type, i.role) for i in program.inputs}
+        active = {env[name].name for name in wrt}
+        nodes = [copy_for_gradient(b, node, env, active) for node in program.nodes]
+        outputs = {name: env[v.name] for name, v in program.outputs}
+        seed = {outputs[output].name: constant(1.0, target.type.dtype)}
+        cotangents = pull_back(b, nodes, seed, active)
+        ties = dict(program.ties)
+        for name in wrt:
+            found = cotangents.get(env[name].name)
+            outputs[f"grad:{name}"] = zeros(env[name].type) if found is None else reorder(found, env[name].dims)
+            ties[f"grad:{name}"] = name
+        return b.finish(outputs, ties)
+
+
+def copy_for_gradient(b: Builder, node: Node, env: dict[str, Value], active: set[str]) -> Node:
+    """Emits a node again, in the form that its gradient needs where it depends on an active value."""
+    operands = tuple(env[v.name] for v in node.operands)
+    op = with_fresh_regions(node.op, b)
+    if any(v.name in active for v in operands):
+        op = op.for_gradient(tuple(v.name in active for v in operands))
+    results = b.emit_all(op, *operands, span=node.span, names=[v.name for v in node.results])
+    for old, new in zip(node.results, results, strict=False):
+        env[old.name] = new
+    if any(v.name in active for v in operands):
+        active |= {v.name for v in results if v.type.dtype in _DIFFERENTIABLE}
+    return b.nodes[-1]
+
+
+def pull_back(
+    b: Builder, nodes: Iterable[Node], seed: Mapping[str, Value], active: Collection[str]
+) -> dict[str, Value]:
+    """Runs through `nodes` backwards and gives the cotangent of every active value that has one."""
+    cotangents = dict(seed)
+    for node in reversed(list(nodes)):
+        if not any(v.name in cotangents for v in node.results) or not any(v.name in active for v in node.operands):
+            continue
+        b.span = node.span
+        found = node.op.vjp_all(tuple(cotangents.get(v.name) for v in node.results), node.results, node.operands)
+        for value, ct in zip(node.operands, found, strict=True):
+            if ct is None or value.name not in active:
+                continue
+            if ct.type != value.type:
+                ct = _conform(ct, value.type, node)
+            held = cotangents.get(value.name)
+            cotangents[value.name] = ct if held is None else held + ct
+    b.span = None
+    return cotangents
+
+
+def _conform(ct: Value, t: TensorType, node: Node) -> Value:
+    """A cotangent with the operand's dims in another order is fine; anything else is our mistake."""
+    if set(ct.type.dims) != set(t.dims) or ct.type.dtype != t.dtype:
+        raise InternalError(f"{node.op.name} gave a cotangent {ct.type} for an operand {t}")
+    return ct
+
+
+def zeros(t: TensorType) -> Value:
+    """A tensor of zeros."""
+    zero = constant(0.0, t.dtype)
+    return emit(Broadcast(t.dims), zero) if t.dims else zero

@@ -1,0 +1,81 @@
+"""Where a device's block stands in the whole: offsets, real extents, and the padding that must never be mixed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .dims import TensorType
+from .layout import Axes, block
+from .mesh import Mesh
+
+
+class Place:
+    """The place of one node's blocks: its operand and result types, and the mesh axes that split each dim.
+
+    `split` is by the operands' dim names; a dim that the op renames is split alike under both names. Without a split
+    every offset is the integer 0, and no mesh is needed.
+    """
+
+    def __init__(
+        self,
+        operands: Sequence[TensorType],
+        results: Sequence[TensorType],
+        split: Mapping[str, Axes] | None = None,
+        mesh: Mesh | None = None,
+        renames: Mapping[str, str] | None = None,
+    ):
+        self.operands, self.results, self.mesh = tuple(operands), tuple(results), mesh or Mesh()
+        self.sizes = {d.name: d.size for t in (*operands, *results) for d in t.dims}
+        self.split = dict(split or {})
+        for old, new in (renames or {}).items():
+            if old in self.split:
+                self.split[new] = self.split[old]
+
+    def parts(self, dim: str) -> int:
+        """How many blocks the dim has."""
+        return self.mesh.size(self.split.get(dim, ()))
+
+    def extent(self, dim: str) -> int:
+        """The stored extent of a block along the dim, padding included."""
+        return block(self.sizes[dim], self.parts(dim))
+
+    def offset(self, dim: str) -> Any:
+        """The global index of the block's first element along the dim (int, or a traced i32)."""
+        axes = self.split.get(dim, ())
+        if not axes:
+            return 0
+        index = jnp.int32(0)
+        for axis in axes:
+            index = index * jnp.int32(self.mesh.size(axis)) + jax.lax.axis_index(axis).astype(jnp.int32)
+        return index * jnp.int32(self.extent(dim))
+
+    def index(self, dim: str) -> jax.Array:
+        """The global indices of the block's elements along the dim, i32[extent]; padding runs past the size."""
+        return jnp.arange(self.extent(dim), dtype=jnp.int32) + self.offset(dim)
+
+    def is_padded(self, dim: str) -> bool:
+        return self.extent(dim) * self.parts(dim) != self.sizes[dim]
+
+    def select(self, array: jax.Array, names: Sequence[str], fill: Any, over: Sequence[str] | None = None) -> jax.Array:
+        """The block with `fill` in its padded lanes along `over` (default: all dims), selected, never multiplied."""
+        for axis, dim in enumerate(names):
+            if dim in self.sizes and self.is_padded(dim) and (over is None or dim in over):
+                valid = self.index(dim) < self.sizes[dim]
+                shape = [1] * array.ndim
+                shape[axis] = -1
+                array = jnp.where(valid.reshape(shape), array, jnp.asarray(fill, array.dtype))
+        return array
+
+
+def align(array: jax.Array, names: Sequence[str], wanted: Sequence[str]) -> jax.Array:
+    """Transposes to the order of `wanted` and gives missing dims extent 1, so that arrays broadcast by name."""
+    order = [names.index(n) for n in wanted if n in names]
+    if order != sorted(order):
+        array = jnp.transpose(array, order)
+    if len(order) == len(wanted):
+        return array
+    return jnp.expand_dims(array, [i for i, n in enumerate(wanted) if n not in names])

@@ -1,0 +1,129 @@
+"""A plan: where every value of a program lives, where every node runs, and the moves between.
+
+Plans are made in `planner` (or written by hand in a test), and run in `backend_cuda`. Everything that is performed is
+stored here; the backend chooses nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from .errors import InternalError
+from .graph import Node, Program, Value
+from .layout import Collective, Layout, Move, collectives_of, replay
+from .mesh import Mesh
+from .op import Strategy
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the planner expects of a plan: seconds, bytes sent per device and mesh axes, peak bytes per device.
+
+    `bound` is a proven lower bound of `seconds` over all plans that respect the pins, `how` the method that proved it.
+    """
+
+    seconds: float
+    compute_seconds: float
+    communication_seconds: float
+    peak_bytes: float
+    bytes_by_axes: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+    bound: float = 0.0
+    how: str = ""
+
+    @property
+    def gap(self) -> float:
+        """How far the plan may be from the best one, as a fraction of its own cost."""
+        return 0.0 if self.seconds <= 0 else max(0.0, (self.seconds - self.bound) / self.seconds)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Layouts by value name, strategies by node key, and reshard paths.
+
+    `layouts` holds every value as its producer leaves it (inputs: as they arrive), regions included. `reshards` maps
+    (value name, wanted layout) to the path of moves from that layout; a reshard is performed once, however many nodes
+    want it. `outputs` holds the layout in which each output leaves.
+    """
+
+    mesh: Mesh
+    layouts: Mapping[str, Layout]
+    strategies: Mapping[str, Strategy]
+    reshards: Mapping[tuple[str, Layout], tuple[Move, ...]]
+    outputs: Mapping[str, Layout]
+    prediction: Prediction | None = None
+    machine: str = ""
+    pins: tuple[str, ...] = ()
+    """The user's pins as text, for the printed plan."""
+
+    def path(self, value: Value, wanted: Layout) -> tuple[Move, ...]:
+        """The moves that bring a value to a layout; empty when it is there already."""
+        if self.layouts[value.name] == wanted:
+            return ()
+        try:
+            return self.reshards[value.name, wanted]
+        except KeyError:
+            raise InternalError(
+                f"the plan has no path for {value} from {self.layouts[value.name]} to {wanted}"
+            ) from None
+
+    def wanted(self, node: Node) -> Iterator[tuple[Value, Layout]]:
+        """Each operand of a node with the layout in which it must arrive."""
+        regions = node.op.regions()
+        if regions:
+            for value, inner in zip(node.operands, node.op.region_operands(), strict=True):  # type: ignore[attr-defined]
+                yield value, self.layouts[inner.name]
+            return
+        strategy = self.strategies[node.key]
+        for index, value in enumerate(node.operands):
+            yield value, node.op.operand_layout(index, node.types, strategy)
+
+    def steps(self, program: Program, trips: int = 1) -> Iterator[Step]:
+        """Every move of the plan in the order of execution, those of a region with its trip count."""
+        done: set[tuple[str, Layout]] = set()
+
+        def reshard(value: Value, wanted: Layout, consumer: str) -> Iterator[Step]:
+            if (value.name, wanted) not in done:
+                done.add((value.name, wanted))
+                start = self.layouts[value.name]
+                for move, before, after in replay(self.path(value, wanted), start, value.type, self.mesh):
+                    yield Step(value, move, before, after, consumer, trips)
+
+        for node in program.nodes:
+            for value, wanted in self.wanted(node):
+                yield from reshard(value, wanted, node.key)
+            if node.op.regions():
+                for region in node.op.regions():
+                    yield from self.steps(region, trips * node.op.trips(node.types))  # type: ignore[attr-defined]
+                continue
+            strategy = self.strategies[node.key]
+            for index, move in node.op.halos(node.types, strategy):
+                layout = node.op.operand_layout(index, node.types, strategy)
+                yield Step(node.operands[index], move, layout, layout, node.key, trips)
+        for name, value in program.outputs:
+            yield from reshard(value, self.output_layout(program, name), f"output {name}")
+
+    def output_layout(self, program: Program, name: str) -> Layout:
+        """The layout in which an output leaves. A region's outputs are named by the region (`region:output`)."""
+        return self.outputs.get(f"{program.name}:{name}") or self.outputs[name]
+
+    def collectives(self, program: Program) -> Counter[Collective]:
+        """The collectives that one execution performs, with how often."""
+        found: Counter[Collective] = Counter()
+        for step in self.steps(program):
+            for collective in collectives_of(step.move, step.value.type, step.before, self.mesh):
+                found[collective] += step.trips
+        return found
+
+
+@dataclass(frozen=True)
+class Step:
+    """One move of a plan: of which value, from and to which layout, for whom, how often."""
+
+    value: Value
+    move: Move
+    before: Layout
+    after: Layout
+    consumer: str
+    trips: int

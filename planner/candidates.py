@@ -1,0 +1,98 @@
+"""The choices: where a node may run and where a value may lie, each with what it implies.
+
+A node's strategies come from its op. On top stand three rules that hold for the whole program: mesh axes of size one
+are idle unless the user names them, a dim of size one is never split, and where chains are split (`Chains`) every value
+with the chain dim is split alike and nothing else uses those axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import permutations, product
+
+from ir.dims import CHAIN, TensorType
+from ir.graph import Node
+from ir.layout import Axes, Layout
+from ir.mesh import Mesh
+from ir.op import Op, Strategy
+
+from .cost import Costs
+
+
+@dataclass(frozen=True)
+class Chains:
+    """The rule for the chain dim: None lets it be a dim like any other, axes split it everywhere or (empty) nowhere."""
+
+    axes: Axes | None = None
+
+    def allow(self, layout: Layout, t: TensorType) -> bool:
+        if self.axes is None:
+            return True
+        return all(
+            (axes == self.axes) if d == CHAIN else not set(axes) & set(self.axes) for d, axes in layout.splits
+        ) and (CHAIN not in t or layout.axes(CHAIN) == self.axes)
+
+    def allow_strategy(self, strategy: Strategy, sizes: dict[str, int]) -> bool:
+        if self.axes is None:
+            return True
+        split = strategy.split
+        return split.get(CHAIN, ()) == (self.axes if CHAIN in sizes else ()) and not any(
+            set(axes) & set(self.axes) for d, axes in strategy.splits if d != CHAIN
+        )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to run a node: what it wants, what it leaves, what it costs [seconds]."""
+
+    strategy: Strategy
+    wants: tuple[Layout, ...]
+    leaves: tuple[Layout, ...]
+    compute: float
+    halos: float
+
+
+@dataclass
+class Candidates:
+    """The choices under one set of rules; equal ops on equal types are worked out once."""
+
+    costs: Costs
+    mesh: Mesh
+    """The mesh axes that may be used."""
+    found: dict[tuple[Op, tuple[TensorType, ...]], list[Candidate]] = field(default_factory=dict)
+    layouts_found: dict[TensorType, list[Layout]] = field(default_factory=dict)
+
+    def of_node(self, node: Node) -> list[Candidate]:
+        """Every legal way to run a node, in a fixed order."""
+        key = node.op, node.types
+        if key not in self.found:
+            self.found[key] = list(self._of_op(*key))
+        return self.found[key]
+
+    def _of_op(self, op: Op, types: tuple[TensorType, ...]) -> Iterator[Candidate]:
+        sizes, roles, results = op.dims(*types), op.roles(*types), op.results(*types)
+        for strategy in op.strategies(types, self.mesh):
+            wants = tuple(op.operand_layout(i, types, strategy) for i in range(len(types)))
+            leaves = op.result_layouts(types, strategy)
+            compute = self.costs.block_compute(op, types, results, strategy, wants, leaves, sizes, roles)
+            yield Candidate(strategy, wants, leaves, compute, self.costs.halos(op, types, strategy))
+
+    def layouts(self, t: TensorType) -> list[Layout]:
+        """Every layout of a value that is not partial, the whole one first."""
+        if t not in self.layouts_found:
+            self.layouts_found[t] = list(all_layouts(t, self.mesh))
+        return self.layouts_found[t]
+
+
+def all_layouts(t: TensorType, mesh: Mesh, partial: bool = False) -> Iterator[Layout]:
+    """Every layout on a mesh: each axis is idle, splits a dim (in any order with others) or, if wished, is partial."""
+    dims = [d.name for d in t.dims if d.size > 1]
+    for choice in product([None, *dims, *([0] if partial else [])], repeat=len(mesh.axes)):
+        held: dict[str, list[str]] = {}
+        open_sums = tuple(a for a, picked in zip(mesh.names, choice, strict=True) if picked == 0)
+        for axis, picked in zip(mesh.names, choice, strict=True):
+            if isinstance(picked, str):
+                held.setdefault(picked, []).append(axis)
+        for split in product(*([(d, order) for order in permutations(axes)] for d, axes in held.items())):
+            yield Layout.of(dict(split), open_sums)

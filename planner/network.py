@@ -1,0 +1,128 @@
+"""The planning problem as a cost network: variables with a few states each, and stars between them.
+
+Every node, program input, region input and free output is a *variable*; its states are the node's strategies or the
+layouts that the input or output may have. Every value is a *star*: one variable gives it a layout (its source), others
+want it in layouts of theirs (its uses), and each distinct wanted layout costs one reshard from the source's layout,
+however many uses want it. The price of a choice of states is the sum over variables and stars: nothing else.
+
+    min over x   Σ_v cost_v(x_v)  +  Σ_stars Σ_{w wanted by some use} reshard(layout of the source, w)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ir.graph import Value
+from ir.layout import Layout
+
+
+@dataclass
+class Variable:
+    """A choice to make. `states` are what the plan takes (strategies' candidates or layouts)."""
+
+    name: str
+    states: list[Any]
+    cost: np.ndarray
+    tie: np.ndarray
+    """What breaks ties between states of equal cost, smaller first."""
+
+
+@dataclass
+class Use:
+    """One variable that wants a star's value: for each of its states a label, and for each label the layouts wanted."""
+
+    variable: int
+    labels: np.ndarray
+    wants: list[tuple[int, ...]]
+    """By label, indices into the star's `layouts`; more than one where a node takes a value twice, differently."""
+    time: tuple[int, int] = (0, 0)
+    """The first and last step of the schedule at which it needs its copy."""
+
+
+@dataclass
+class Star:
+    """A value between the variable that makes it and those that use it."""
+
+    value: Value
+    source: int
+    labels: np.ndarray
+    """By state of the source, the index of the value's layout in `layouts`."""
+    layouts: list[Layout]
+    price: np.ndarray
+    """[from, to] over `layouts`: seconds of the cheapest reshard, trips included."""
+    ties: np.ndarray
+    """[from, to] its number of collectives."""
+    uses: list[Use] = field(default_factory=list)
+    life: tuple[int, int] = (0, 0)
+    """The first and last step of the schedule at which the value exists."""
+    stored: bool = True
+    """Whether it takes memory of its own."""
+    bytes: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """By layout, the bytes of one block."""
+    scratch: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    """[from, to] bytes that the reshard holds beyond source and copy."""
+
+    def cost(self, start: int, wanted: Iterable[int]) -> float:
+        return float(sum(self.price[start, w] for w in set(wanted)))
+
+    def wanted(self, states: Sequence[int] | np.ndarray) -> set[int]:
+        """The layouts wanted under a choice of states."""
+        return {w for use in self.uses for w in use.wants[use.labels[states[use.variable]]]}
+
+
+@dataclass
+class Network:
+    """Variables and stars."""
+
+    variables: list[Variable]
+    stars: list[Star]
+
+    def cost(self, states: Sequence[int] | np.ndarray) -> float:
+        """The price of a choice of one state for each variable."""
+        nodes = sum(float(v.cost[s]) for v, s in zip(self.variables, states, strict=True))
+        return nodes + sum(s.cost(int(s.labels[states[s.source]]), s.wanted(states)) for s in self.stars)
+
+    def touching(self) -> list[list[tuple[Star, Use | None]]]:
+        """For each variable its stars: as source (None) or as a use."""
+        found: list[list[tuple[Star, Use | None]]] = [[] for _ in self.variables]
+        for star in self.stars:
+            found[star.source].append((star, None))
+            for use in star.uses:
+                found[use.variable].append((star, use))
+        return found
+
+    def restrict(self, keep: Sequence[np.ndarray]) -> Network:
+        """The network with only the kept states (arrays of indices) of each variable."""
+        variables = [
+            Variable(v.name, [v.states[s] for s in k], v.cost[k], v.tie[k])
+            for v, k in zip(self.variables, keep, strict=True)
+        ]
+        return Network(variables, [_restrict_star(star, keep) for star in self.stars])
+
+
+def _restrict_star(star: Star, keep: Sequence[np.ndarray]) -> Star:
+    labels = star.labels[keep[star.source]]
+    uses = []
+    for use in star.uses:
+        kept, again = np.unique(use.labels[keep[use.variable]], return_inverse=True)
+        uses.append(replace(use, labels=again, wants=[use.wants[label] for label in kept]))
+    return replace(star, labels=labels, uses=uses)
+
+
+def with_ties(network: Network) -> Network:
+    """The network whose costs also carry the tie-breaks: fewer collectives first, then `Variable.tie`.
+
+    They weigh at most 1e-9 of the sum of the cheapest states altogether, so they order equals and nothing else.
+    """
+    scale = sum(float(v.cost.min()) for v in network.variables) or 1e-6
+    collectives = sum(float(s.ties.max(initial=0)) * len(s.uses) for s in network.stars)
+    rest = sum(float(v.tie.max(initial=0)) for v in network.variables)
+    per_collective = 0.5e-9 * scale / max(1.0, collectives)
+    per_tie = min(0.5e-9 * scale / max(1.0, rest), 0.1 * per_collective)
+    variables = [Variable(v.name, v.states, v.cost + per_tie * v.tie, v.tie) for v in network.variables]
+    stars = [replace(s, price=s.price + per_collective * s.ties) for s in network.stars]
+    return Network(variables, stars)

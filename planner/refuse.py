@@ -1,0 +1,78 @@
+"""Why something cannot be: fixed layouts that no input or output can have, pins that no producer can satisfy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ir.errors import Diagnostic
+from ir.graph import Program
+from ir.layout import WHOLE, Layout
+from ir.mesh import Mesh
+from ir.op import Strategy
+
+from .build import Impossible
+from .candidates import Candidates, all_layouts
+from .pins import Rules
+
+
+def check_fixed(fixed: Mapping[str, Layout], program: Program, mesh: Mesh) -> dict[str, Layout]:
+    """The layouts forced on values: those of the fixed inputs, and of inputs to which fixed outputs are tied."""
+    inputs, outputs = {i.name: i.value for i in program.inputs}, program.results
+    inner = {f"{r.name}:{n}": v for node in program.walk() for r in node.op.regions() for n, v in r.outputs}
+    forced: dict[str, Layout] = {}
+    for name, layout in fixed.items():
+        value = {**inner, **outputs, **inputs}.get(name)
+        if value is None:
+            have = ", ".join([*inputs, *outputs])
+            raise Diagnostic(
+                "plan", f"cannot fix the layout of '{name}'", where="fixed", hint=f"inputs and outputs: {have}"
+            )
+        if layout not in set(all_layouts(value.type, mesh)):
+            raise Diagnostic(
+                "plan",
+                f"'{name}' is {value.type} and cannot lie as {layout} on mesh {mesh}",
+                where="fixed",
+                hint="an input or output is split over axes of the mesh along its own dims, and never a partial sum",
+            )
+        bound = {name} if name in inputs else set()
+        if name in outputs and name in program.ties:
+            bound.add(program.ties[name])
+        for target in bound:
+            if forced.setdefault(target, layout) != layout:
+                raise Diagnostic(
+                    "plan",
+                    f"'{target}' is fixed to {forced[target]} and to {layout}",
+                    where="fixed",
+                    hint="an output that is tied to an input leaves in the layout in which the input arrives",
+                )
+    return forced
+
+
+def explain_impossible(found: Impossible, rules: Rules, candidates: Candidates, names: Mapping[str, str]) -> Diagnostic:
+    """Why no layout is left for a value, and what its producer could give."""
+    value, node = found.value, found.node
+    shown = next((user for user, name in names.items() if name == value.name), value.name)
+    pins = rules.pins.get(value.name, ())
+    if node is None or not pins or node.op.regions():
+        what = "what is fixed, tied or given to the chains"
+        why = f"no layout of '{shown}' satisfies {' and '.join([*map(str, pins), what])}"
+        return Diagnostic("plan", why, hint="they contradict each other; drop one")
+    split = {d: axes for pin in pins for d, axes in pin.split}
+    back = {new: old for old, new in node.op.renames().items()}
+    reason = node.op.illegal(node.types, Strategy.of({back.get(d, d): a for d, a in split.items()}), candidates.mesh)
+    renamed = [f"'{d}' is its '{back[d]}'" for d in split if d in back]
+    if reason and renamed:
+        reason += f" ({', '.join(renamed)})"
+    leaves = dict.fromkeys(str(Layout(c.leaves[node.results.index(value)].splits)) for c in candidates.of_node(node))
+    possible = [x for x in leaves if x != str(WHOLE)][:6]
+    hint = (
+        f"{node.op.name} can leave it {', '.join(possible)}" if possible else f"{node.op.name} can leave it whole only"
+    )
+    return Diagnostic(
+        "plan",
+        f"'{shown}' cannot leave {node.op.name} as {' and '.join(map(str, pins))}"
+        + (f": {reason}" if reason else ": none of its strategies does that"),
+        where=pins[0].where,
+        span=node.span,
+        hint=f"{hint}; or pin a value that is made from it, which is resharded to its own layout",
+    )

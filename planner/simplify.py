@@ -1,0 +1,90 @@
+"""Exact reductions of a network: settle what has no choice left, merge states that nothing can tell apart.
+
+The reduced network has the same variables, and every choice of the states that are left has the same price in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .network import Network, Star, Use, Variable
+
+
+def settle(network: Network) -> Network:
+    """Moves into the variables' own costs what the stars charge for certain.
+
+    A layout that some use wants in any case is paid for by the source, and free for the other uses; a use that can
+    cost nothing is dropped; a star whose source has one layout left and which has one use is that use's own cost.
+    """
+    cost = [v.cost.copy() for v in network.variables]
+    stars = [reduced for star in network.stars if (reduced := _settle_star(star, cost)).uses]
+    variables = [Variable(v.name, v.states, c, v.tie) for v, c in zip(network.variables, cost, strict=True)]
+    return Network(variables, stars)
+
+
+def _settle_star(star: Star, cost: list[np.ndarray]) -> Star:
+    starts = np.unique(star.labels)
+    certain = sorted({w for use in star.uses for w in set(use.wants[0]).intersection(*use.wants)})
+    price = star.price
+    if certain:
+        cost[star.source] += price[star.labels][:, certain].sum(axis=1)
+        price = price.copy()
+        price[:, certain] = 0.0
+    uses = [use for use in star.uses if _can_cost(use, price, starts)]
+    if len(uses) == 1 and len(starts) == 1:
+        (use,) = uses
+        own = np.array([price[starts[0], list(label)].sum() for label in use.wants])
+        cost[use.variable] += own[use.labels]
+        uses = []
+    return replace(star, price=price, uses=uses)
+
+
+def _can_cost(use: Use, price: np.ndarray, starts: np.ndarray) -> bool:
+    wanted = sorted({w for label in use.wants for w in label})
+    return bool(price[starts][:, wanted].any())
+
+
+class Impossible(Exception):
+    """A variable has no state left: no choice of states is possible."""
+
+
+def reduce(network: Network, keep: Sequence[np.ndarray], merge: bool = True) -> tuple[Network, list[np.ndarray]]:
+    """The settled network of the kept states, without impossible ones and (`merge`) those that no price tells apart.
+
+    Raises `Impossible` where nothing is left of a variable.
+    """
+    keep = list(keep)
+    while True:
+        if any(len(k) == 0 for k in keep):
+            raise Impossible
+        settled = settle(network.restrict(keep))
+        possible = [np.flatnonzero(np.isfinite(v.cost)) for v in settled.variables]
+        if all(len(p) == len(k) for p, k in zip(possible, keep, strict=True)):
+            break
+        keep = [k[p] for k, p in zip(keep, possible, strict=True)]
+    if not merge:
+        return settled, keep
+    merged = _merge_equal(settled)
+    return settled.restrict(merged), [k[m] for k, m in zip(keep, merged, strict=True)]
+
+
+def _merge_equal(network: Network) -> list[np.ndarray]:
+    """Of the states that every star sees alike only the cheapest (the first of equals)."""
+    seen: list[list[np.ndarray]] = [[] for _ in network.variables]
+    for star in network.stars:
+        seen[star.source].append(star.labels)
+        for use in star.uses:
+            seen[use.variable].append(use.labels)
+    kept = []
+    for v, views in zip(network.variables, seen, strict=True):
+        best: dict[tuple[int, ...], int] = {}
+        for s, view in enumerate(
+            zip(*(labels.tolist() for labels in views), strict=True) if views else [()] * len(v.states)
+        ):
+            if view not in best or v.cost[s] < v.cost[best[view]]:
+                best[view] = s
+        kept.append(np.array(sorted(best.values()), int))
+    return kept

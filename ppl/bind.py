@@ -1,0 +1,135 @@
+"""A model with its data: sizes resolved, values checked, the program traced."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ir.errors import Diagnostic
+from ir.graph import Program
+from ir.ops.control import Scan
+from ir.ops.sites import Observe
+
+from .io.check import check_data
+from .io.datum import Data
+from .io.declare import Declaration
+from .io.read import as_data
+from .trace.model import Model
+
+REAL = {"float32": "f32", "float64": "f64", "f32": "f32", "f64": "f64"}
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """What compilation starts from: `program` has sites, `data` are arrays in the declared order of dims."""
+
+    model: Model
+    sizes: Mapping[str, int]
+    coords: Mapping[str, np.ndarray]
+    data: Mapping[str, np.ndarray] = field(repr=False)
+    program: Program = field(repr=False)
+    real: str = "f32"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def observed(self) -> dict[str, str]:
+        """Observed sites and the data input that holds each one's values."""
+        return dict(_observed(self.program, {i.name: i.name for i in self.program.inputs}))
+
+
+def _observed(program: Program, inputs: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Observed sites and the data they come from; `inputs` says which data the inputs of a scan's body are parts of."""
+    for node in program.nodes:
+        if isinstance(node.op, Observe):
+            name = node.operands[0].name
+            yield node.op.site, inputs.get(name, name)
+        if isinstance(node.op, Scan):
+            inner = zip(node.op.region_operands(), node.operands, strict=True)
+            yield from _observed(node.op.region, {v.name: inputs.get(o.name, o.name) for v, o in inner})
+
+
+def bind(
+    model: Model,
+    data: Mapping[str, Any] | None = None,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    dtype: str = "float32",
+    index_base: int = 0,
+) -> Bound:
+    """Checks data against a model's declarations and traces the model. Every mistake is one `Diagnostic`."""
+    overrides = _check(model, sizes, dtype)
+    base = {n: overrides.get(n, s.size) for n, s in model.dims.items() if s.rule is None}
+    given = data if isinstance(data, Data) else as_data({} if data is None else data)
+    checked = check_data(_allow_missing(model, overrides, given), given, base, index_base)
+    found = model.sizes(checked.dim_sizes, overrides)
+    for name, size in checked.dim_sizes.items():
+        if found.get(name, size) != size:
+            raise Diagnostic(
+                "data", f"dim '{name}' has size {size} in the data, but {found[name]} by the model's rules"
+            )
+    real = REAL[dtype]
+    program = model.trace(found, real)
+    types = {i.name: i.type for i in program.inputs}
+    arrays = {n: np.asarray(d.value).astype(types[n].numpy) for n, d in checked.data.items()}
+    return Bound(model, found, checked.coords, arrays, program, real, checked.notes)
+
+
+def _allow_missing(model: Model, sizes: Mapping[str, int], data: Data) -> tuple[Declaration, ...]:
+    """The declarations, with those marked whose values stand under a `where` mask: there NaN is a missing value.
+
+    Which ones these are, a trace tells; it is only made when there are missing values.
+    """
+    if not any(d.value.dtype.kind == "f" and np.isnan(d.value).any() for d in data.values()):
+        return model.declarations
+    open_dims = {n: 8 for n, s in model.dims.items() if s.rule is None and s.size is None and n not in sizes}
+    try:
+        program = model.trace(model.sizes(open_dims, sizes))
+    except Diagnostic:  # found again, in its place, once the data are checked
+        return model.declarations
+    masked = {n.operands[0].name for n in program.walk() if isinstance(n.op, Observe) and n.op.masked}
+    return tuple(
+        dataclasses.replace(d, may_be_missing=d.may_be_missing or d.name in masked) for d in model.declarations
+    )
+
+
+def outline(
+    model: Model, *, sizes: Mapping[str, int] | None = None, dtype: str = "float32", assumed: int | None = None
+) -> Bound:
+    """A model without data, which is enough to check and to plan it; `assumed` is the size of dims that have none."""
+    overrides = _check(model, sizes, dtype)
+    open_dims = [n for n, s in model.dims.items() if s.rule is None and s.size is None and n not in overrides]
+    found = model.sizes({n: assumed for n in open_dims} if assumed is not None else {}, overrides)
+    notes = (f"no data: {', '.join(open_dims)} checked with size {assumed}",) if open_dims else ()
+    return Bound(model, found, {}, {}, model.trace(found, REAL[dtype]), REAL[dtype], notes)
+
+
+def _check(model: Model, sizes: Mapping[str, int] | None, dtype: str) -> dict[str, int]:
+    """Guards what both ways of binding share; the sizes that the caller gives."""
+    if not isinstance(model, Model):
+        raise Diagnostic(
+            "argument",
+            f"expected a model, but got {type(model).__name__}",
+            hint="decorate the function with @ppl.model, or load a text model: ppl.load('radon.ppl')",
+        )
+    if dtype not in REAL:
+        raise Diagnostic("argument", f'unknown dtype "{dtype}"', hint="float32 or float64", where="dtype")
+    overrides = dict(sizes or {})
+    for name, size in overrides.items():
+        spec = model.dims.get(name)
+        if spec is None:
+            known = ", ".join(model.dims) or "none"
+            raise Diagnostic("argument", f"the model has no dim '{name}'", hint=f"its dims are {known}", where="--set")
+        if spec.rule is not None:
+            raise Diagnostic(
+                "argument",
+                f"the size of '{name}' follows from '{spec.of}'",
+                hint=f"set {spec.of} instead",
+                where="--set",
+            )
+        if size < 1:
+            raise Diagnostic("argument", f"dim '{name}' cannot have size {size}", hint="at least 1", where="--set")
+    return overrides

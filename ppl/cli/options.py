@@ -1,0 +1,153 @@
+"""The commands and their options, as data; `read.py` gives the words a meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its name without dashes, what `--help` says, and how argparse takes it."""
+
+    name: str
+    help: str
+    how: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: its single positional argument is the `subject`."""
+
+    name: str
+    subject: str
+    subject_help: str
+    usage: str
+    example: str
+    description: str
+    groups: dict[str, tuple[Option, ...]]
+    epilog: str = ""
+
+
+def _one(name: str, metavar: str, help: str) -> Option:
+    return Option(name, help, {"metavar": metavar})
+
+
+def _many(name: str, metavar: str, help: str) -> Option:
+    return Option(name, help, {"metavar": metavar, "nargs": "+", "action": "extend", "default": []})
+
+
+def _flag(name: str, help: str) -> Option:
+    return Option(name, help, {"action": "store_true"})
+
+
+STAGES = ("model", "recentred", "density", "hoisted", "prologue", "gradient", "batched")
+"""As `ppl.compile.STAGES`, which the import of JAX stands before; a test holds them together."""
+
+MODEL = "a text model (model.ppl), or a Python function (file.py:function), whose file is run"
+DATA = (
+    _many(
+        "data", "SOURCE", "data files (npz, npy, json, toml, h5, zarr, fits), or NAME=FILE, NAME=FILE:ENTRY, NAME=3.5"
+    ),
+    _many("set", "DIM=N", "sizes of dims, over those in the model: --set x=512 y=512"),
+    _one("index-base", "N", "what the data's indices count from: 0 (default), or 1 as in Stan, R and Julia"),
+)
+DTYPE = _one("dtype", "TYPE", "the type of real numbers: float32 (default) or float64")
+PLANNING = (
+    _one("mesh", "MESH", "axes of the device mesh and their sizes: --mesh row=4,col=2 (default: one device)"),
+    _one("plan", "FILE", "a plan file that meshbayes plan --write made: its mesh and its pins"),
+    _one("machine", "NAME", "what the plan is made for: laptop, a100x8, h100x8, h200x8, or a machine file (.toml)"),
+    _one("memory", "BYTES", "room on each device: --memory 80GB"),
+    _many("pin", "PIN", "fix where a value lives: --pin delta:x=row, --pin y:whole"),
+)
+CHAINS = _one("chains", "N", "independent chains (default 4)")
+SAMPLER = (
+    _one("infer", "PROGRAM", 'an inference program instead of the model file\'s: --infer "nuts(draws = 500)"'),
+    CHAINS,
+    _one("draws", "N", "transitions per chain after warm-up (default 1000)"),
+    _one("warmup", "N", "adapting transitions per chain before (default 1000)"),
+    _one("target-accept", "P", "mean acceptance that warm-up aims at (default 0.8)"),
+    _one("max-depth", "N", "a NUTS trajectory has at most 2^N - 1 steps (default 10)"),
+    _one("thin", "N", "keep every N-th draw (default 1)"),
+    _one("seed", "N", "a whole number; the same seed gives the same draws (default 0)"),
+    _one("init", "FILE", "where chains start: prior (default), uniform, or a data file of values"),
+)
+OUTPUT = (
+    _one("out", "DIR", "the run folder, new or empty (default: runs/NAME-1, -2, …)"),
+    _one("keep", "NAMES", "quantities whose draws are kept: --keep mu,alpha (default: all)"),
+    _flag("no-predictive", "no draws from the predictive distributions and no log likelihoods"),
+    _flag("quiet", "no progress, no table: only warnings and where the report is"),
+)
+
+COMMANDS = {
+    c.name: c
+    for c in (
+        Command(
+            "check",
+            "MODEL",
+            MODEL,
+            "MODEL [--data SOURCE ...] [--set DIM=N ...]",
+            "model.ppl",
+            "parse and type-check a model; with --data also its data",
+            {"data": (*DATA, DTYPE)},
+        ),
+        Command(
+            "graph",
+            "MODEL",
+            MODEL,
+            "MODEL [--stage STAGE] [--svg FILE] [--dot FILE]",
+            "model.ppl",
+            "show the graph of a model at any stage of the pipeline",
+            {
+                "graph": (
+                    _one("stage", "STAGE", ", ".join(STAGES) + " (default: model)"),
+                    _one("svg", "FILE", "write a picture instead of printing the text"),
+                    _one("dot", "FILE", "write the graph in Graphviz's language"),
+                    CHAINS,
+                ),
+                "data": (*DATA, DTYPE),
+            },
+        ),
+        Command(
+            "plan",
+            "MODEL",
+            MODEL,
+            "MODEL --mesh MESH [--data SOURCE ...] [--set DIM=N ...]",
+            "model.ppl --mesh row=4,col=2",
+            "where each tensor of the gradient lives on a mesh, and what that costs",
+            {
+                "plan": PLANNING,
+                "output": (
+                    _one("write", "FILE", "write the plan as a file that a person can edit, for --plan"),
+                    _one("explain", "VALUE", "the layouts that a value could have, and what each would cost"),
+                    _flag("json", "print the plan as JSON"),
+                ),
+                "data (only the sizes matter: without data give --set)": (*DATA, DTYPE, CHAINS),
+            },
+            "No device is needed: a plan for 1,024 GPUs can be made and read on a laptop.\n"
+            "  meshbayes plan field.ppl --set x=512 y=512 z=512 --mesh row=16,col=8 --machine h200x8",
+        ),
+        Command(
+            "run",
+            "MODEL",
+            MODEL,
+            "MODEL --data SOURCE ... [--out DIR] [--mesh MESH] [--draws N] ...",
+            "model.ppl --data data.npz",
+            "sample the posterior of a model; writes a run folder with draws and a report",
+            {"data": (*DATA, DTYPE), "sampler": SAMPLER, "devices": PLANNING, "output": OUTPUT},
+            "Options of the command line go before those of the model file's infer line.\n"
+            "  meshbayes run radon.ppl --data radon.npz --seed 1 --out runs/first\n"
+            "  meshbayes run radon.ppl --data floor=floor.npy cty=county.npy y=y.npy --mesh row=4",
+        ),
+        Command(
+            "report",
+            "DIR",
+            "a run folder",
+            "DIR [--out FILE]",
+            "runs/radon-1",
+            "write the report of a run folder again",
+            {"output": (_one("out", "FILE", "where to (default: report.html in the folder)"),)},
+        ),
+    )
+}
+"""Every command by name, in the order in which help shows them."""

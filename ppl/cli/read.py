@@ -1,0 +1,184 @@
+"""From the words of a command line to what the library takes: models, data, sizes, samplers, plan requests."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ir.errors import Diagnostic, Source, Span
+
+if TYPE_CHECKING:
+    from ..bind import Bound
+    from ..infer.program import Common
+    from ..io.datum import Data
+    from ..request import PlanRequest
+    from ..trace.model import Model
+
+_BYTES = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_BYTES |= {"tib": 2**40, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
+SAMPLER_OPTIONS = ("chains", "draws", "warmup", "target_accept", "max_depth", "thin")
+
+
+def literal(text: str) -> int | float | str:
+    """A number where the text is one; what else it is, its reader judges."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def whole_number(text: str | None, option: str, least: int, default: int) -> int:
+    """A whole number from `least` up."""
+    if text is None:
+        return default
+    value = literal(text)
+    if not isinstance(value, int) or value < least:
+        hint = f"for example {option} {max(least, default)}"
+        raise Diagnostic("argument", f"a whole number from {least} is needed, not '{text}'", where=option, hint=hint)
+    return value
+
+
+def index_base(text: str | None) -> int:
+    """0 or 1."""
+    if text not in (None, "0", "1"):
+        hint = "leave the option out, or give --index-base 1 for data of Stan, R or Julia"
+        raise Diagnostic("argument", f"indices count from 0 or 1, not from '{text}'", where="--index-base", hint=hint)
+    return int(text or 0)
+
+
+def sizes(texts: Iterable[str]) -> dict[str, int]:
+    """Sizes of dims, as `x=512 y=512` or `x=512,y=512`."""
+    found: dict[str, int] = {}
+    for part in (p for text in texts for p in text.split(",")):
+        name, equals, size = part.partition("=")
+        if not equals or not name.strip().isidentifier() or not re.fullmatch(r"\s*\d+\s*", size):
+            hint = "write a dim and its size, a whole number: --set x=512"
+            raise Diagnostic("argument", f"cannot read the size '{part}'", where="--set", hint=hint)
+        if found.setdefault(name.strip(), int(size)) != int(size):
+            raise Diagnostic("argument", f"'{name.strip()}' is given two sizes", where="--set", hint="give one of them")
+    return found
+
+
+def memory(text: str | None) -> float | None:
+    """Bytes, as `80GB`, `500 MiB` or `8e10`."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*([\d.]+(?:e\d+)?)\s*([a-z]*)\s*", text.lower())
+    try:
+        value = float(match[1]) * _BYTES[match[2]] if match else math.nan
+    except (ValueError, KeyError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise Diagnostic("argument", f"cannot read the size '{text}'", where="--memory", hint="write --memory 80GB")
+    return value
+
+
+def names(text: str | None) -> list[str] | None:
+    """A list with commas."""
+    return None if text is None else [n.strip() for n in text.split(",") if n.strip()]
+
+
+def dtype(args: Any) -> str:
+    return args.dtype or "float32"
+
+
+def model(text: str) -> Model:
+    """The model of a `.ppl` file, or of `file.py:function`."""
+    path, _, function = text.partition(".py:")
+    if function or path.endswith(".py"):
+        from .python import load_function
+
+        return load_function(Path(path if path.endswith(".py") else f"{path}.py"), function)
+    from ..text.elaborate import load
+
+    if Path(text).is_dir():
+        near = sorted(Path(text).glob("*.ppl"))
+        hint = f"it holds {', '.join(map(str, near[:5]))}" if near else "give the path of a .ppl file"
+        raise Diagnostic("argument", "this is a folder, not a model file", where=text, hint=hint)
+    return load(text)
+
+
+def data(args: Any, of: Model) -> Data:
+    """The data that the command line names, as far as the model declares it."""
+    from ..io.read import read_many
+
+    wanted = [*(d.name for d in of.declarations), *of.dims]
+    return read_many(args.data, wanted)
+
+
+def bound(args: Any, of: Model) -> Bound:
+    """The model with its data, checked."""
+    from ..bind import bind
+
+    base = index_base(args.index_base)
+    return bind(of, data(args, of), sizes=sizes(args.set), dtype=dtype(args), index_base=base)
+
+
+def outlined(args: Any, of: Model, assumed: int | None = None) -> Bound:
+    """The model with its data where they are given, otherwise with sizes only."""
+    from ..bind import outline
+
+    if args.data or not of.declarations:
+        return bound(args, of)
+    return outline(of, sizes=sizes(args.set), dtype=dtype(args), assumed=assumed)
+
+
+def request(args: Any) -> PlanRequest:
+    """The mesh, machine, memory and pins asked for."""
+    from ir.mesh import Mesh
+
+    from ..request import PlanRequest
+
+    mesh: Mesh | None = None
+    if args.mesh is not None:
+        try:
+            mesh = Mesh.parse(args.mesh)
+        except Diagnostic as error:
+            error.where = "--mesh"
+            raise
+    room = memory(args.memory)
+    return PlanRequest.make(mesh, machine=args.machine, memory=room, pins=args.pin, file=args.plan)
+
+
+def sampler(args: Any, of: Model) -> Common:
+    """The inference program: the command line's, else the model file's, with the options given one by one on top."""
+    from ..infer.program import from_options
+
+    name, options, span = of.infer or ("nuts", {}, None)
+    if getattr(args, "infer", None) is not None:
+        name, options, span = _program(args.infer)
+    single = {n: literal(v) for n in SAMPLER_OPTIONS if (v := getattr(args, n, None)) is not None}
+    try:
+        made = from_options(name, options)
+    except Diagnostic as error:
+        raise error.at(span) from None
+    if not single:
+        return made
+    try:
+        return from_options(name, {**options, **single})
+    except Diagnostic as error:
+        error.where = next((f"--{n.replace('_', '-')}" for n in single if n in error.message), "the sampler's options")
+        raise
+
+
+def _program(text: str) -> tuple[str, dict[str, Any], Span]:
+    """`nuts(draws = 500)`, or `nuts` alone, read as the language reads an infer line."""
+    from ..text.elaborate import from_text
+
+    lead, source = "infer ", Source("--infer", text)
+    try:
+        found = from_text(f"model m\n{lead}{text if '(' in text else f'{text}()'}\n", "--infer").infer
+    except Diagnostic as error:
+        if error.span is not None:
+            error.span = Span(source, 1, max(1, error.span.column - len(lead)), 1, error.span.end_column - len(lead))
+        raise
+    if found is None:
+        raise Diagnostic(
+            "argument", "no inference program is given", where="--infer", hint='--infer "nuts(draws = 500)"'
+        )
+    return found[0], found[1], Span(source, 1, 1, 1, len(text) + 1)

@@ -1,0 +1,80 @@
+"""A planned program, ready to run on a device mesh: whole arrays in, stored arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+import backend_cuda as backend
+from ir.errors import Diagnostic
+from ir.graph import Program
+from ir.plan import Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Executable:
+    """A program with its plan and the devices of its mesh."""
+
+    program: Program
+    plan: Plan
+    devices: jax.sharding.Mesh
+
+    @cached_property
+    def block(self) -> Any:
+        """The function of one device's blocks (see `backend_cuda.lower`)."""
+        return backend.lower(self.program, self.plan)
+
+    @cached_property
+    def in_specs(self) -> tuple[Any, ...]:
+        return tuple(backend.spec(i.type, self.plan.layouts[i.name]) for i in self.program.inputs)
+
+    @cached_property
+    def out_specs(self) -> dict[str, Any]:
+        layouts = {n: self.plan.output_layout(self.program, n) for n, _ in self.program.outputs}
+        return {n: backend.spec(v.type, layouts[n]) for n, v in self.program.outputs}
+
+    @cached_property
+    def whole(self) -> Any:
+        """The function of stored arrays, in the order of the inputs; trace it inside `jax.enable_x64(True)`."""
+        return backend.spmd(self.block, self.plan.mesh, self.devices, self.in_specs, self.out_specs)
+
+    @cached_property
+    def jitted(self) -> Any:
+        return jax.jit(self.whole)
+
+    def store(self, name: str, array: Any) -> jax.Array:
+        """An input's whole array placed on the mesh."""
+        i = self.program.input(name)
+        array = np.asarray(array)
+        if array.shape != i.type.shape:
+            raise Diagnostic(
+                "argument",
+                f"'{name}' has shape {array.shape}, but {i.type.shape} is needed ({', '.join(i.type.names)})",
+            )
+        return backend.store(array, i.type, self.plan.layouts[name], self.plan.mesh, self.devices)
+
+    def run(self, arrays: Mapping[str, Any], *, stored: bool = False) -> dict[str, Any]:
+        """Runs once. `arrays` are whole arrays, or stored ones; with `stored` the outputs stay on the devices."""
+        with jax.enable_x64(True):
+            args = [
+                a if isinstance(a := arrays[i.name], jax.Array) else self.store(i.name, a) for i in self.program.inputs
+            ]
+            made = self.jitted(*args)
+        if stored:
+            return made
+        return {n: backend.gather(made[n], v.type) for n, v in self.program.outputs}
+
+    def lowered(self) -> Any:
+        """The program lowered by JAX for abstract stored arrays: `.as_text()` is StableHLO, `.compile()` XLA's."""
+        with jax.enable_x64(True):
+            args = []
+            for i, s in zip(self.program.inputs, self.in_specs, strict=True):
+                shape = backend.stored_shape(i.type, self.plan.layouts[i.name], self.plan.mesh)
+                sharding = jax.sharding.NamedSharding(self.devices, s) if self.plan.mesh.devices > 1 else None
+                args.append(jax.ShapeDtypeStruct(shape, i.type.numpy, sharding=sharding))
+            return self.jitted.lower(*args)

@@ -1,0 +1,1 @@
+"""Inference: pure samplers written against a `Space`, whose vectors never leave their layout."""

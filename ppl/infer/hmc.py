@@ -1,0 +1,83 @@
+"""Hamiltonian Monte Carlo with a fixed, jittered number of leapfrogs and a Metropolis test at the end (Neal 2011)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ir.counter import Key, uniform
+
+from .leapfrog import decide, leapfrog, record_leaf, select, select_point, start_progress, when
+from .protocol import ACCEPT, LENGTH, Point, Progress, Target
+from .space import Space, Vector, multiply
+
+
+class Path(NamedTuple):
+    """The trajectory of every chain: its moving end, and the draw it started from."""
+
+    x: Vector
+    p: Vector
+    g: Vector
+    draw: Point
+    length: jax.Array  # leapfrogs of this transition
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Hmc:
+    """The kernel. The number of leapfrogs is uniform on the integers of steps (1 - jitter) .. steps (1 + jitter)."""
+
+    space: Space
+    target: Target
+    steps: int = 10
+    jitter: float = 0.5
+
+    def copies(self) -> int:
+        """Moving end 3, draw 2; metric, mean and M2 3; passing 2, as XLA:CPU's peak has them."""
+        return 10
+
+    def empty(self, draw: Point) -> Path:
+        length = jnp.ones(draw.energy.shape, jnp.int32)
+        return Path(draw.position, self.space.zeros(), draw.gradient, draw, length, start_progress(draw.energy))
+
+    def begin(self, fresh: jax.Array, path: Path, momentum: Vector, kinetic: jax.Array, key: Key) -> Path:
+        where, draw = self.space.where, path.draw
+        energy = 0.5 * kinetic - draw.log_density
+        shortest = max(1, math.ceil(self.steps * (1 - self.jitter)))
+        choices = math.floor(self.steps * (1 + self.jitter)) - shortest + 1
+        u = uniform(key, (np.uint32(0), np.uint32(LENGTH)), "float64")
+        length = shortest + jnp.floor(u * choices).astype(jnp.int32)
+        return Path(
+            where(fresh, draw.position, path.x),
+            where(fresh, momentum, path.p),
+            where(fresh, draw.gradient, path.g),
+            draw._replace(energy=jnp.where(fresh, energy, draw.energy)),
+            jnp.where(fresh, length, path.length),
+            select(fresh, start_progress(energy), path.progress),
+        )
+
+    def grow(self, frozen: jax.Array, path: Path, step_size: jax.Array, inverse_mass: Vector, key: Key) -> Path:
+        x, p, g, log_density = leapfrog(self.space, self.target, inverse_mass, step_size, path.x, path.p, path.g)
+        kinetic = self.space.dots([(p, multiply(inverse_mass, p))])[0]
+        end = Point(x, g, log_density, 0.5 * kinetic - log_density)
+        was_done = path.progress.done | frozen
+        progress = record_leaf(path.progress, end.energy)
+        ended = ~was_done & (progress.divergent | (progress.leapfrogs >= path.length))
+        log_u = jnp.log(uniform(key, (np.uint32(0), np.uint32(ACCEPT)), "float64"))
+        below, margin = decide(log_u, -progress.energy_error)
+        accepted = ended & below
+        draw = when(jnp.any(accepted), lambda draw: select_point(self.space, accepted, end, draw), path.draw)
+        # The acceptance of the end is what HMC adapts to, not the path's mean.
+        acceptance = jnp.exp(-jnp.maximum(progress.energy_error, 0.0))
+        accept_sum = jnp.where(ended, acceptance * progress.leapfrogs, progress.accept_sum)
+        progress = progress._replace(
+            done=path.progress.done | ended,
+            accept_sum=accept_sum,
+            accept_margin=jnp.where(ended, margin, progress.accept_margin),
+        )
+        return Path(x, p, g, draw, path.length, progress)

@@ -1,0 +1,76 @@
+"""The leapfrog step and what the kernels share: one gradient a step, energies as float64 scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .protocol import Point, Progress, Target
+from .space import Space, Vector
+
+DIVERGENCE = 1000.0
+"""An energy error above this is a divergence (Stan's threshold)."""
+
+
+def leapfrog(
+    space: Space, target: Target, inverse_mass: Vector, eps: jax.Array, x: Vector, p: Vector, g: Vector
+) -> tuple[Vector, Vector, Vector, jax.Array]:
+    """(x, p, g, l) after p += eps/2 g; x += eps M^-1 p; g = grad l(x); p += eps/2 g, with eps float64[C]."""
+    half = space.axpy(0.5 * eps, g, p)
+    x = {n: x[n] + space.spread(eps, x[n]) * (inverse_mass[n] * half[n]) for n in x}
+    log_density, g = target(x)
+    return x, space.axpy(0.5 * eps, g, half), g, log_density
+
+
+def record_leaf(progress: Progress, energy: jax.Array) -> Progress:
+    """The scalars after one more leapfrog that ended at H = `energy`."""
+    error = energy - progress.start_energy
+    error = jnp.where(jnp.isnan(error), np.inf, error)
+    return progress._replace(
+        energy_error=error,
+        accept_sum=progress.accept_sum + jnp.exp(-jnp.maximum(error, 0.0)),
+        leapfrogs=progress.leapfrogs + 1,
+        divergent=error > DIVERGENCE,
+    )
+
+
+def start_progress(energy: jax.Array) -> Progress:
+    """The scalars of a trajectory that has not moved yet and starts at H = `energy`."""
+    zero, none = jnp.zeros_like(energy), jnp.zeros(energy.shape, jnp.int32)
+    no, far = jnp.zeros(energy.shape, bool), jnp.full_like(energy, np.inf)
+    return Progress(no, energy, zero, zero, none, none, no, far, far)
+
+
+def decide(log_u: jax.Array, log_probability: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Whether a uniform is below a probability, and how far from it; both in logarithms."""
+    return log_u < log_probability, jnp.abs(jnp.exp(log_u) - jnp.exp(log_probability))
+
+
+def select(mask: jax.Array, a: Any, b: Any) -> Any:
+    """`a` where mask[C], else `b`, for pytrees of per-chain scalars."""
+    return jax.tree.map(lambda x, y: jnp.where(mask, x, y), a, b)
+
+
+def select_point(space: Space, mask: jax.Array, a: Point, b: Point) -> Point:
+    """Chain by chain, the point `a` where mask[C], else `b`."""
+    return Point(
+        space.where(mask, a.position, b.position),
+        space.where(mask, a.gradient, b.gradient),
+        jnp.where(mask, a.log_density, b.log_density),
+        jnp.where(mask, a.energy, b.energy),
+    )
+
+
+def when(needed: jax.Array, body: Callable[[Any], Any], carry: Any) -> Any:
+    """`body(carry)` if the scalar `needed` is true, else `carry`.
+
+    A loop of zero or one rounds and not `lax.cond`: XLA updates a loop's vectors in place and copies a branch's. `body`
+    must itself change nothing where nothing is needed. `needed` must be equal on all devices that the body's
+    collectives join.
+    """
+    return lax.while_loop(lambda c: c[0], lambda c: (jnp.zeros((), bool), body(c[1])), (needed, carry))[1]

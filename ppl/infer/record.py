@@ -1,0 +1,170 @@
+"""The record of a run: draws, statistics and moments as they arrive, in memory or in a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ir.dims import TensorType
+
+from ..io.draws import Draws
+from ..io.store import STORE, DrawsWriter, Spec, open_run
+from ..report.html import installed_versions
+from .keep import Kept
+from .program import Common
+from .protocol import Info
+
+if TYPE_CHECKING:
+    from ..posterior import Posterior
+
+
+class Record:
+    """Takes blocks of draws; `finish` gives them as `Draws`, in memory or opened from the run folder `out`."""
+
+    def __init__(
+        self,
+        posterior: Posterior,
+        kept: Kept,
+        extra: Mapping[str, Mapping[str, TensorType]],
+        chains: int,
+        options: Common,
+        out: str | Path | None,
+        seed: int,
+    ):
+        self.posterior, self.kept, self.extra, self.options, self.out = posterior, kept, extra, options, out
+        self.notes = list((*posterior.bound.notes, *kept.notes))
+        self.coords = {d: np.asarray(c) for d, c in posterior.bound.coords.items()}
+        self.attrs = {
+            "model": posterior.bound.model.name,
+            "sampler": f"{options.name}({', '.join(f'{k}={v}' for k, v in vars(options).items() if v is not None)})",
+            "seed": seed,
+            "mesh": str(posterior.request.mesh),
+            "versions": installed_versions(),
+            "target_acceptance": options.target_accept,
+            "max_tree_depth": getattr(options, "max_depth", None),
+            "model_text": posterior.bound.model.text,
+        }
+        self.blocks: dict[str, dict[str, list[np.ndarray]]] = {}
+        self.moments = {n: _Moments(t.shape) for n, t in kept.moments.items()}
+        self.writer: DrawsWriter | None = None
+        if out is not None:
+            Path(out).mkdir(parents=True, exist_ok=True)
+            self.writer = DrawsWriter(
+                Path(out) / STORE, self._schema(), chains, draws=options.draws, coords=self.coords, attrs=self.attrs
+            )
+
+    def _schema(self) -> dict[str, dict[str, Spec]]:
+        spec = lambda t: Spec(t.names, t.shape, t.numpy)  # noqa: E731
+        observed = {
+            s: self.posterior.bound.data[d]
+            for s, d in self.posterior.bound.observed.items()
+            if d in self.posterior.bound.data
+        }
+        types = {i.name: i.type for i in self.posterior.bound.program.inputs}
+        schema = {"posterior": {n: spec(t) for n, t in self.kept.draws.items()}}
+        schema["sample_stats"] = {n: Spec(dtype=str(x.dtype)) for n, x in _statistics(_no_info(), self.options).items()}
+        schema |= {g: {n: spec(t) for n, t in ts.items()} for g, ts in self.extra.items()}
+        schema["observed_data"] = {s: spec(types[self.posterior.bound.observed[s]]) for s in observed}
+        if self.moments:
+            schema["posterior_mean"] = {n: Spec(t.names, t.shape, "float64") for n, t in self.kept.moments.items()}
+            schema["posterior_sd"] = dict(schema["posterior_mean"])
+        return {g: s for g, s in schema.items() if s}
+
+    def append(self, draws: Mapping[str, np.ndarray], info: Info, made: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """One block: [chain, draw, ...] of every kept quantity, of the sampler's statistics, of predictions."""
+        for name, moments in self.moments.items():
+            moments.add(draws[name])
+        groups: dict[str, Mapping[str, np.ndarray]] = {"posterior": {n: draws[n] for n in self.kept.draws}}
+        groups["sample_stats"] = _statistics(info, self.options)
+        groups |= made
+        groups = {g: b for g, b in groups.items() if b}
+        if self.writer is not None:
+            self.writer.append(**groups)
+            return
+        for group, block in groups.items():
+            for name, x in block.items():
+                self.blocks.setdefault(group, {}).setdefault(name, []).append(x)
+
+    def finish(
+        self, prior: Mapping[str, Mapping[str, Any]], seconds: float, interrupted: bool, plan_text: str
+    ) -> Draws:
+        bound = self.posterior.bound
+        observed = {s: bound.data[d] for s, d in bound.observed.items() if d in bound.data}
+        static: dict[str, dict[str, np.ndarray]] = {"observed_data": observed}
+        if self.moments:
+            static["posterior_mean"] = {n: m.mean for n, m in self.moments.items()}
+            static["posterior_sd"] = {n: m.sd for n, m in self.moments.items()}
+        static = {g: a for g, a in static.items() if a}
+        facts = {"seconds": seconds, "interrupted": interrupted, "notes": list(self.notes), "plan_text": plan_text}
+        if self.writer is not None:
+            self.writer.write(**static)
+            self.writer.set_attrs(**facts)
+            self.writer.close()
+            stored = open_run(str(self.out))
+            if not prior:
+                return stored
+            return self._with_prior(stored, prior)
+        dims = {n: t.names for n, t in self.kept.draws.items()}
+        dims |= {n: t.names for ts in self.extra.values() for n, t in ts.items() if n not in dims}
+        types = {i.name: i.type.names for i in bound.program.inputs}
+        groups: dict[str, dict[str, Any]] = {
+            g: {n: (dims.get(n, ()) if g != "sample_stats" else (), np.concatenate(x, axis=1)) for n, x in b.items()}
+            for g, b in self.blocks.items()
+        }
+        groups["observed_data"] = {s: (types[bound.observed[s]], x) for s, x in observed.items()}
+        for group in ("posterior_mean", "posterior_sd"):
+            if group in static:
+                groups[group] = {n: (self.kept.moments[n].names, x) for n, x in static[group].items()}
+        groups |= {g: dict(v) for g, v in prior.items()}
+        return Draws.of({g: v for g, v in groups.items() if v}, self.coords, {**self.attrs, **facts})
+
+    def _with_prior(self, stored: Draws, prior: Mapping[str, Mapping[str, Any]]) -> Draws:
+        """Prior draws come last, in a store of their own beside the posterior's, merged when the run is opened."""
+        schema = {g: {n: Spec(dims, x.shape[2:], str(x.dtype)) for n, (dims, x) in v.items()} for g, v in prior.items()}
+        path = Path(str(self.out)) / "prior.zarr"
+        with DrawsWriter(path, schema, 1, coords=self.coords) as writer:
+            writer.append(**{g: {n: x for n, (_, x) in v.items()} for g, v in prior.items()})
+        merged = {**stored.groups, **open_run(path).groups}
+        return Draws(merged, stored.coords, stored.attrs)
+
+
+class _Moments:
+    """Mean and variance over chains and draws, updated block by block (Chan et al. 1983)."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.count, self.mean, self.m2 = 0, np.zeros(shape), np.zeros(shape)
+
+    def add(self, block: np.ndarray) -> None:
+        for chain in block:
+            for x in chain:
+                self.count += 1
+                delta = x - self.mean
+                self.mean += delta / self.count
+                self.m2 += delta * (x - self.mean)
+
+    @property
+    def sd(self) -> np.ndarray:
+        return np.sqrt(self.m2 / max(self.count - 1, 1))
+
+
+def _statistics(info: Info, options: Common) -> dict[str, np.ndarray]:
+    """The sampler's statistics under ArviZ's names."""
+    found = {
+        "lp": np.asarray(info.log_density, np.float64),
+        "energy": np.asarray(info.energy, np.float64),
+        "acceptance_rate": np.asarray(info.accept_stat, np.float64),
+        "diverging": np.asarray(info.divergent, bool),
+        "n_steps": np.asarray(info.leapfrogs, np.int32),
+        "step_size": np.asarray(info.step_size, np.float64),
+    }
+    if (depth := getattr(options, "max_depth", None)) is not None:
+        found["tree_depth"] = np.asarray(info.depth, np.int32)
+        found["reached_max_treedepth"] = np.asarray(info.depth) >= depth
+    return found
+
+
+def _no_info() -> Info:
+    return Info(*(np.zeros((1, 1)) for _ in Info._fields))

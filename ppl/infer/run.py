@@ -1,0 +1,275 @@
+"""A run: starting points, compiled blocks driven from the host, draws stored as they are made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+import backend_cuda as backend
+from ir.dims import CHAIN
+from ir.errors import Diagnostic
+from ir.layout import Layout
+
+from ..execute import Executable
+from ..io.draws import Draws
+from .engine import Engine
+from .keep import DRAWS_BYTES, Kept, choose, collect_program, generated, prediction_program
+from .mapped import Mapped
+from .program import Common, nuts
+from .progress import Progress
+from .protocol import Info
+from .record import Record
+from .start import PREDICT, PRIOR, keys, starting_points
+
+if TYPE_CHECKING:
+    from ..posterior import Posterior
+    from ..result import Result
+
+BLOCK_BYTES = 2**28
+"""A block keeps at most this much of draws on the devices."""
+PRIOR_DRAWS = 500
+
+
+def run(
+    posterior: Posterior,
+    options: Common | None = None,
+    *,
+    seed: int = 0,
+    init: Any = "prior",
+    keep: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    progress: bool | None = None,
+    predictive: bool = True,
+    watch: Callable[[int, Info], None] | None = None,
+) -> Result:
+    """Draws from a posterior.
+
+    options: `ppl.nuts(...)` or `ppl.hmc(...)` (default: NUTS).
+    seed: a whole number; the same seed, chains and mesh give the same draws.
+    init: see `starting_points`.
+    keep: names of the quantities to keep (default: every latent and saved deterministic).
+    out: a run folder to write draws to as they are made.
+    progress: show a progress bar (default: when there is a terminal).
+    predictive: also draw from the prior and posterior predictive and compute log likelihoods.
+    watch: called after each block with the transitions done so far and the block's `Info`.
+
+    An interrupt ends the run early; what was drawn is kept.
+    """
+    from ..result import Result
+
+    options = options if options is not None else nuts()
+    if not isinstance(options, Common):
+        raise Diagnostic(
+            "argument",
+            f"expected an inference program, but got {type(options).__name__}",
+            hint="for example ppl.nuts(chains=4)",
+        )
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise Diagnostic("argument", f"the seed must be a whole number from 0, not {seed!r}", where="seed")
+    if not posterior.latents:
+        raise Diagnostic("run", "the model has no latent quantity: there is nothing to infer")
+    started = time.perf_counter()
+    with Progress(progress, options.chains, options.warmup, options.draws) as bar:
+        bar.say("compiling")
+        chains = options.chains
+        setup = _Setup.of(posterior, options, tuple(keep) if keep is not None else None, predictive)
+        engine, after, kept, gradient, data = (
+            setup.engine,
+            setup.after,
+            setup.kept,
+            setup.engine.gradient,
+            setup.engine.data,
+        )
+        collect = engine.collect
+        assert collect is not None
+        free = after is not None and bool(after.parts)
+        state = engine.start(starting_points(posterior, gradient, data, chains, int(seed), init))
+        adapt, schedule = engine.first_adapt(), options.schedule()
+        record = Record(posterior, kept, after.types() if after else {}, chains, options, out, int(seed))
+        done, interrupted = 0, False
+        total = options.warmup + options.draws
+        try:
+            while done < total:
+                edge = options.warmup if done < options.warmup else total
+                limit = min(engine.length, edge - done)
+                block = engine.advance(int(seed), state, adapt, schedule.part(done, engine.length), limit)
+                state, adapt = block.state, block.adapt
+                info = _cut_info(block.info, limit)
+                if done >= options.warmup:
+                    rows = limit // options.thin
+                    draws = _host(collect, block.draws, rows)
+                    first = (done - options.warmup) // options.thin
+                    made = after.run(posterior, draws, int(seed), first) if after is not None and free else {}
+                    record.append(draws, Info(*(x[:, options.thin - 1 :: options.thin] for x in info)), made)
+                done += limit
+                bar.advance(done, info)
+                if watch is not None:
+                    watch(done, info)
+        except KeyboardInterrupt:
+            interrupted = True
+        prior = {}
+        if predictive and not interrupted:
+            bar.say("drawing from the prior")
+            prior = prior_draws(posterior, int(seed), PRIOR_DRAWS)
+        seconds = time.perf_counter() - started
+        draws = record.finish(prior, seconds, interrupted, plan_text=str_plan(gradient))
+    return Result(posterior, options, draws, int(seed), record.notes, interrupted)
+
+
+@dataclass(frozen=True, eq=False)
+class _Setup:
+    """What a run compiles: kept by the posterior, so that a second run with the same options starts at once."""
+
+    engine: Engine
+    after: _After | None
+    kept: Kept
+
+    @classmethod
+    def of(cls, posterior: Posterior, options: Common, keep: tuple[str, ...] | None, predictive: bool) -> _Setup:
+        cache = posterior.__dict__.setdefault("_setups", {})
+        key = (options, keep, predictive)
+        if key not in cache:
+            cache[key] = cls.make(posterior, options, keep, predictive)
+        return cache[key]
+
+    @classmethod
+    def make(cls, posterior: Posterior, options: Common, keep: tuple[str, ...] | None, predictive: bool) -> _Setup:
+        chains, draws = options.chains, options.draws // options.thin
+        gradient = posterior.gradient_program(chains)
+        fixed = {i.name: gradient.plan.layouts[i.name] for i in gradient.program.inputs_of("latent")}
+        kept = choose(posterior, keep, chains * draws)
+        after = _After.make(posterior, kept, fixed, chains, draws) if predictive else None
+        collect = posterior.executable(collect_program(posterior, kept, chains, bool(after and after.parts)), fixed)
+        data = posterior.hoisted(gradient)
+        engine = Engine(gradient, data, options, _block_length(options, kept), collect, _store_data(posterior, collect))
+        return cls(engine, after, kept)
+
+
+def str_plan(gradient: Executable) -> str:
+    """The plan of a gradient program as it is printed."""
+    import planner
+
+    return planner.format_plan(gradient.program, gradient.plan)
+
+
+def _block_length(options: Common, kept: Kept) -> int:
+    """Transitions per compiled block: as asked, but no more than fit the room for draws on the devices."""
+    one = options.chains * sum(t.size * t.itemsize for t in (*kept.draws.values(), *kept.moments.values()))
+    rows = max(1, min(options.block // options.thin, BLOCK_BYTES // max(one, 1)))
+    longest = max(options.warmup, options.draws)
+    return max(options.thin, min(rows * options.thin, -(-longest // options.thin) * options.thin))
+
+
+def _store_data(posterior: Posterior, executable: Executable) -> dict[str, jax.Array]:
+    return {
+        i.name: executable.store(i.name, posterior.bound.data[i.name]) for i in executable.program.inputs_of("data")
+    }
+
+
+def _host(collect: Executable, draws: Mapping[str, jax.Array], rows: int) -> dict[str, np.ndarray]:
+    """The block's draws on the host, [chain, draw, ...], padding cut off."""
+    found = {}
+    for name, value in collect.program.outputs:
+        whole = np.moveaxis(np.asarray(draws[name]), 1, 0)[:rows]
+        found[name] = np.moveaxis(backend.gather(whole, value.type), 0, 1)
+    return found
+
+
+def _cut_info(info: Info, limit: int) -> Info:
+    return Info(*(np.asarray(x)[:, :limit] for x in info))
+
+
+class _After:
+    """What is computed of stored draws after each block: predictions, generated quantities, log likelihoods."""
+
+    def __init__(self, parts: list[tuple[Mapped, dict[str, tuple[str, str]]]], notes: list[str]):
+        self.parts, self.notes = parts, notes
+
+    @classmethod
+    def make(cls, posterior: Posterior, kept: Kept, fixed: Mapping[str, Layout], chains: int, draws: int) -> _After:
+        own = set(generated(posterior))
+        parts, notes = [], []
+        for what, prefix, group in (
+            ("predict", "predictive:", "posterior_predictive"),
+            ("density", "log_likelihood:", "log_likelihood"),
+        ):
+            program = posterior.program(what)
+            wanted: dict[str, tuple[str, str]] = {}
+            for name, value in program.outputs:
+                if not (name.startswith(prefix) or (what == "predict" and name in own)):
+                    continue
+                short = name.removeprefix(prefix)
+                if value.type.size * value.type.itemsize * chains * draws > DRAWS_BYTES:
+                    notes.append(f"{group} of '{short}' is left out: its draws would not fit")
+                    continue
+                wanted[name] = (group, short)
+            if wanted:
+                program = prediction_program(posterior, list(wanted), what, chains)
+                inputs = {i.name for i in program.inputs}
+                used = {n: layout for n, layout in fixed.items() if n in inputs}
+                executable = posterior.executable(program, used)
+                over = tuple(i.name for i in program.inputs if i.role in ("latent", "key"))
+                parts.append((Mapped(executable, over, 1), wanted))
+        return cls(parts, notes)
+
+    def types(self) -> dict[str, dict[str, Any]]:
+        """Group → name → type without the chain dim."""
+        found: dict[str, dict[str, Any]] = {}
+        for mapped, wanted in self.parts:
+            for name, value in mapped.executable.program.outputs:
+                group, short = wanted[name]
+                found.setdefault(group, {})[short] = value.type.without([CHAIN])
+        return found
+
+    def run(
+        self, posterior: Posterior, draws: Mapping[str, np.ndarray], seed: int, first: int
+    ) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        chains, rows = next(iter(draws.values())).shape[:2]
+        key = keys(seed, PREDICT, np.arange(chains)[:, None], first + np.arange(rows)[None, :])
+        for mapped, wanted in self.parts:
+            arrays: dict[str, Any] = dict(posterior.bound.data)
+            arrays |= {n.removeprefix("free:"): x for n, x in draws.items() if n.startswith("free:")}
+            made = mapped.run({**arrays, "key": key})
+            for name, x in made.items():
+                group, short = wanted[name]
+                found.setdefault(group, {})[short] = x
+        return found
+
+
+def prior_draws(
+    posterior: Posterior, seed: int, draws: int
+) -> dict[str, dict[str, tuple[tuple[str, ...], np.ndarray]]]:
+    """Draws from the prior and the prior predictive: group → name → (dims, array[1, draw, ...])."""
+    from ..pipeline import keep as restrict
+
+    program = posterior.program("prior")
+    hidden = {n.op.site for n in posterior.bound.program.walk() if getattr(n.op, "saved", True) is False}
+    wanted: dict[str, tuple[str, str]] = {}
+    for name, value in program.outputs:
+        small = value.type.size * value.type.itemsize * draws <= DRAWS_BYTES
+        if name.startswith("predictive:") and small:
+            wanted[name] = ("prior_predictive", name.removeprefix("predictive:"))
+        elif ":" not in name and small and name not in hidden and not value.type.is_complex:
+            wanted[name] = ("prior", name)
+    if not wanted:
+        return {}
+    cache = posterior.__dict__.setdefault("_priors", {})
+    if draws not in cache:
+        cache[draws] = Mapped(posterior.executable(restrict(program, list(wanted))), ("key",), 0)
+    executable = cache[draws].executable
+    made = cache[draws].run({**posterior.bound.data, "key": keys(seed, PRIOR, np.arange(draws))})
+    found: dict[str, dict[str, tuple[tuple[str, ...], np.ndarray]]] = {}
+    for name, value in executable.program.outputs:
+        group, short = wanted[name]
+        found.setdefault(group, {})[short] = (value.type.names, made[name][None])
+    return found
+
+
+__all__ = ["Draws", "prior_draws", "run"]

@@ -1,0 +1,30 @@
+"""Numbered rows of per-chain buffers [C, n, ...], where each chain reads and writes a row of its own."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from .space import Vector
+
+
+def read_slot(buffers: Vector, slot: jax.Array) -> Vector:
+    """The row slot[C] of each chain, in range."""
+    return {n: _read(b, slot) for n, b in buffers.items()}
+
+
+def write_slot(buffers: Vector, slot: jax.Array, values: Vector) -> Vector:
+    """Writes each chain's value to its row slot[C]; a slot past the end writes nothing."""
+    return {n: write_row(b, slot, values[n]) for n, b in buffers.items()}
+
+
+def _read(buffer: jax.Array, slot: jax.Array) -> jax.Array:
+    if buffer.shape[0] == 1:
+        return lax.dynamic_index_in_dim(buffer, slot[0], axis=1, keepdims=False)
+    return buffer[jnp.arange(buffer.shape[0]), slot]
+
+
+def write_row(buffer: jax.Array, slot: jax.Array, value: jax.Array) -> jax.Array:
+    """One buffer of `write_slot`."""
+    return buffer.at[jnp.arange(buffer.shape[0]), slot].set(value, mode="drop")

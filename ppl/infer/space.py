@@ -1,0 +1,191 @@
+"""The vector space that samplers work in, on one device's blocks, inside a `shard_map` body.
+
+A vector is a dict from site name to the local block of that latent; the leading axis of every block is the local chains
+axis. Sites are never raveled, joined or gathered: the only communication is one all-reduce of a few float64 scalars per
+`dots`. Blocks of an unevenly split dim are padded at their end: padding is zero in every vector and is never counted.
+
+A `Space` is plain data. Its methods are to be traced inside `jax.enable_x64(True)` and, where mesh axes are named,
+inside `jax.shard_map(..., check_vma=False)` over a mesh that has them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ir import counter
+
+Vector = dict[str, jax.Array]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One latent and how it is cut.
+
+    shape: global extents, without chain and without padding.
+    block: extents of every device's block, padding included; `None` is `shape` (nothing split).
+    axes:  for each dim, the mesh axes that split it, major first; the block's global offset along the dim is its
+           position on those axes times the block's extent. `None` is `()` for every dim.
+    dtype: "float32" or "float64".
+    dof:   real degrees of freedom; `None` is the number of elements.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    block: tuple[int, ...] | None = None
+    axes: tuple[tuple[str, ...], ...] | None = None
+    dtype: str = "float32"
+    dof: int | None = None
+
+    @property
+    def local(self) -> tuple[int, ...]:
+        return self.shape if self.block is None else self.block
+
+    @property
+    def split(self) -> tuple[tuple[str, ...], ...]:
+        return ((),) * len(self.shape) if self.axes is None else self.axes
+
+    @property
+    def degrees(self) -> int:
+        return math.prod(self.shape) if self.dof is None else self.dof
+
+    def offset(self) -> tuple[jax.Array | int, ...]:
+        """Global position of the local block's first element, per dim (traced where split)."""
+        return tuple(lax.axis_index(a) * n if a else 0 for a, n in zip(self.split, self.local, strict=True))
+
+    def real(self) -> jax.Array | None:
+        """bool[block]: which elements are not padding; `None` when all are, on every device."""
+        masks = []
+        for d, (n, size, where) in enumerate(zip(self.local, self.shape, self.offset(), strict=True)):
+            if not self.split[d] and n == size:
+                continue
+            along = [1] * len(self.local)
+            along[d] = n
+            masks.append((lax.iota(jnp.int64, n) + where < size).reshape(along))
+        return reduce(jnp.logical_and, masks) if masks else None
+
+
+@dataclass(frozen=True)
+class Space:
+    """The latents of a plan as a vector space over `chains` local chains.
+
+    reduce_axes: every mesh axis over which anything but chains is split.
+    chain_axes:  the mesh axes over which chains are split; the local chains are a block of the global ones.
+    """
+
+    sites: tuple[Site, ...]
+    chains: int = 1
+    reduce_axes: tuple[str, ...] = ()
+    chain_axes: tuple[str, ...] = ()
+
+    @classmethod
+    def single(cls, sites: Mapping[str, Sequence[int]], chains: int = 1, dtype: str = "float64") -> Space:
+        """The space of one device that holds all of every site."""
+        return cls(tuple(Site(name, tuple(shape), dtype=dtype) for name, shape in sites.items()), chains)
+
+    @property
+    def degrees(self) -> int:
+        """Real degrees of freedom of one chain."""
+        return sum(site.degrees for site in self.sites)
+
+    def chain_ids(self) -> jax.Array:
+        """uint32[chains]: the global numbers of the local chains."""
+        first = lax.axis_index(self.chain_axes) * self.chains if self.chain_axes else 0
+        return lax.iota(jnp.uint32, self.chains) + jnp.asarray(first, jnp.uint32)
+
+    def dots(self, pairs: Sequence[tuple[Vector, Vector]]) -> jax.Array:
+        """float64[len(pairs), chains]: inner products <a, b>, all in one all-reduce over `reduce_axes`.
+
+        Factors are widened before they are multiplied and summed, so that a float32 field of 10^8 elements loses
+        nothing. A site that some of the axes do not split counts on their first device only; what every device decides
+        on is the all-reduced number, equal on all of them to the last bit.
+        """
+        sums = [sum(self._owned(s, self._sum(a[s.name], b[s.name])) for s in self.sites) for a, b in pairs]
+        stacked = jnp.stack(sums)
+        return lax.psum(stacked, self.reduce_axes) if self.reduce_axes else stacked
+
+    def all_finite(self, vector: Vector) -> jax.Array:
+        """bool[chains]: whether every element on every device is finite (one all-reduce)."""
+        bad = jnp.zeros(self.chains, jnp.int32)
+        for value in vector.values():
+            bad = bad + jnp.sum(~jnp.isfinite(value), axis=range(1, value.ndim), dtype=jnp.int32)
+        return (lax.psum(bad, self.reduce_axes) if self.reduce_axes else bad) == 0
+
+    def normal(self, key: counter.Key, purpose: jax.Array | int) -> Vector:
+        """Standard normal noise, zero on padding; `key` holds one key, or one per local chain (the chain is in it).
+
+        Each element depends on (key, purpose, site, global row-major index) alone.
+        """
+        hashes = np.array([[counter.site_hash(site.name)] for site in self.sites], np.uint32)
+        keys = counter.derive(key, purpose, hashes)  # words [sites, chains or 1]
+        keys = tuple(jnp.broadcast_to(w, (len(self.sites), self.chains)) for w in keys)
+        noise = {}
+        for number, site in enumerate(self.sites):
+            own = counter.expand((keys[0][number], keys[1][number]), len(site.shape))
+            index = counter.global_index(site.local, site.offset(), site.shape)
+            value = counter.normal(own, index, site.dtype)
+            real = site.real()
+            noise[site.name] = value if real is None else jnp.where(real, value, jnp.zeros((), site.dtype))
+        return noise
+
+    def full(self, fill: float) -> Vector:
+        """`fill` everywhere, on padding too (a metric's padding is 1)."""
+        return {s.name: jnp.full((self.chains, *s.local), fill, s.dtype) for s in self.sites}
+
+    def zeros(self) -> Vector:
+        return self.full(0.0)
+
+    def spread(self, scalar: jax.Array, like: jax.Array) -> jax.Array:
+        """[chains] -> [chains, 1, ...] in the dtype of `like`; booleans stay."""
+        scalar = scalar if scalar.dtype == bool else scalar.astype(like.dtype)
+        return scalar.reshape(self.chains, *(1,) * (like.ndim - 1))
+
+    def where(self, mask: jax.Array, a: Vector, b: Vector) -> Vector:
+        """Chain by chain: `a` where mask[chains], else `b`."""
+        return {n: jnp.where(self.spread(mask, a[n]), a[n], b[n]) for n in b}
+
+    def axpy(self, scale: jax.Array, x: Vector, y: Vector) -> Vector:
+        """scale[chains] x + y."""
+        return {n: self.spread(scale, x[n]) * x[n] + y[n] for n in y}
+
+    def keep_real(self, vector: Vector, fill: float) -> Vector:
+        """`vector` with its padding selected to `fill`."""
+        kept = {}
+        for site in self.sites:
+            real, value = site.real(), vector[site.name]
+            kept[site.name] = value if real is None else jnp.where(real, value, jnp.asarray(fill, value.dtype))
+        return kept
+
+    @staticmethod
+    def _sum(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.sum(a.astype(jnp.float64) * b.astype(jnp.float64), axis=range(1, a.ndim))
+
+    def _owned(self, site: Site, partial: jax.Array) -> jax.Array:
+        """`partial`, or zero on the devices that hold a second copy of the site."""
+        cut = {axis for axes in site.split for axis in axes}
+        copies = tuple(axis for axis in self.reduce_axes if axis not in cut)
+        if not copies:
+            return partial
+        return jnp.where(lax.axis_index(copies) == 0, partial, np.float64(0))
+
+
+def multiply(a: Vector, b: Vector) -> Vector:
+    """Elementwise product."""
+    return {n: a[n] * b[n] for n in a}
+
+
+def add(a: Vector, b: Vector) -> Vector:
+    """Elementwise sum."""
+    return {n: a[n] + b[n] for n in a}
+
+
+def subtract(a: Vector, b: Vector) -> Vector:
+    """Elementwise difference."""
+    return {n: a[n] - b[n] for n in a}

@@ -1,0 +1,123 @@
+"""The whole pipeline on one screen: model → program → passes → plan → SPMD program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ir.dims import CHAIN, Dim
+from ir.graph import Program
+from ir.mesh import Mesh
+from ir.passes.align_transforms import align_transforms
+from ir.passes.batch_over import batch_over
+from ir.passes.differentiate import differentiate
+from ir.passes.eliminate_dead import eliminate_dead
+from ir.passes.expand import log_density
+from ir.passes.hoist import hoist
+from ir.passes.recentre import recentre
+from ir.passes.simplify import simplify
+from ir.verify import verify
+
+from .bind import Bound, bind, outline
+from .request import PlannedModel, PlanRequest
+from .trace.model import Model
+
+if TYPE_CHECKING:
+    from .posterior import Posterior
+
+STAGES = ("model", "recentred", "density", "hoisted", "prologue", "gradient", "batched")
+"""The stages that `show` may ask for, in the order of the pipeline."""
+
+Show = Callable[[str, Program], None]
+
+
+def stages(bound: Bound, chains: int | None = None) -> Iterator[tuple[str, Program]]:
+    """Every stage of a bound model's programs, by name; `batched` only when a number of chains is given."""
+    yield "model", bound.program
+    sites = recentre(bound.program)
+    yield "recentred", sites
+    everything = log_density(sites)
+    density = simplify(keep(everything, ["log_density"]))
+    yield "density", density
+    prologue, main = hoist(density)
+    yield "prologue", prologue
+    yield "hoisted", main
+    gradient = simplify(differentiate(main, [i.name for i in main.inputs_of("latent")]))
+    gradient = simplify(align_transforms(gradient))
+    yield "gradient", gradient
+    if chains is not None:
+        yield "batched", batch(gradient, chains)
+
+
+def program_at(bound: Bound, stage: str, chains: int | None = None) -> Program:
+    """The program at one stage, verified."""
+    for name, program in stages(bound, chains if chains is not None or stage != "batched" else 4):
+        if name == stage:
+            verify(program)
+            return program
+    raise KeyError(stage)
+
+
+def keep(program: Program, outputs: list[str], *, keep_inputs: bool = False) -> Program:
+    """The part of a program that the named outputs need; all latents stay, so that their order is one."""
+    results = program.results
+    small = Program(program.name, program.inputs, program.nodes, tuple((o, results[o]) for o in outputs))
+    small = eliminate_dead(small, keep_inputs=True)
+    if keep_inputs:
+        return small
+    used = {v.name for n in small.nodes for v in n.operands} | {v.name for _, v in small.outputs}
+    inputs = tuple(i for i in small.inputs if i.role == "latent" or i.name in used)
+    return Program(small.name, inputs, small.nodes, small.outputs, small.ties)
+
+
+def batch(program: Program, chains: int) -> Program:
+    """A program over several chains: every latent, and what depends on it, gets the dim `chain`."""
+    return batch_over(program, Dim(CHAIN, chains), [i.name for i in program.inputs_of("latent")])
+
+
+def plan(
+    model: Model,
+    data: Mapping[str, Any] | None = None,
+    *,
+    mesh: str | Mesh | None = None,
+    chains: int = 4,
+    machine: Any = None,
+    memory: float | None = None,
+    pins: tuple[str, ...] = (),
+    file: str | None = None,
+    dtype: str = "float32",
+    sizes: Mapping[str, int] | None = None,
+) -> PlannedModel:
+    """A plan of the model's gradient on a mesh. It can be printed, questioned (`explain`) and overridden (`pin`).
+
+    Only sizes matter: without `data`, dims that have no size in the model need one in `sizes`.
+    """
+    request = PlanRequest.make(mesh, machine=machine, memory=memory, pins=pins, file=file)
+    bound = outline(model, dtype=dtype, sizes=sizes) if data is None else bind(model, data, dtype=dtype, sizes=sizes)
+    return PlannedModel(bound, request, chains)
+
+
+def compile(
+    model: Model,
+    data: Mapping[str, Any] | None = None,
+    *,
+    plan: PlannedModel | None = None,
+    mesh: str | Mesh = "1",
+    dtype: str = "float32",
+    sizes: Mapping[str, int] | None = None,
+    show: Show | None = None,
+) -> Posterior:
+    """The posterior of a model given data, laid out by a plan (default: the best one on `mesh`).
+
+    `show(stage, program)` is called with every stage on the way.
+    """
+    from .posterior import Posterior
+
+    bound = bind(model, data, dtype=dtype, sizes=sizes)
+    if show is not None:
+        for name, program in stages(bound):
+            show(name, program)
+    return Posterior(bound, plan.request if plan is not None else PlanRequest.make(mesh))
+
+
+__all__ = ["STAGES", "batch", "compile", "keep", "plan", "program_at", "stages"]

@@ -1,0 +1,215 @@
+"""What is wrong with a run, in plain words, each with what to do about it.
+
+Thresholds: R-hat 1.01 and 100 effective draws per chain (Vehtari et al. 2021, doi:10.1214/20-BA1221), E-BFMI 0.3
+(Betancourt 2016, arXiv:1604.00695). A run without a finding is not proven right; a run with one is not to be trusted
+as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ..io.draws import Draws
+from .diagnose import energy_bfmi
+from .summary import Summary, summarize
+
+RHAT = 1.01
+ESS_PER_CHAIN = 100
+BFMI = 0.3
+ACCEPTANCE_MARGIN = 0.1
+IDLE = 0.1
+"""Acceptance counts as far above target when less than this part of the rejections aimed at is left: dual averaging
+commonly ends some way above its target (0.94 for 0.8), in other samplers too."""
+"""A mean acceptance this far from its target says that the step size was not adapted to the end."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know: `severity` "problem" spoils the results, "caution" may; `where` names quantities or chains."""
+
+    severity: Literal["problem", "caution"]
+    what: str
+    advice: str
+    where: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.what}. {self.advice}"
+
+
+def find_warnings(
+    draws: Draws,
+    summary: Summary | None = None,
+    target_acceptance: float | None = None,
+    max_tree_depth: int | None = None,
+) -> list[Finding]:
+    """All findings of a run, problems first. Targets that are not given are taken from the attributes of the run."""
+    summary = summarize(draws) if summary is None else summary
+    target = target_acceptance if target_acceptance is not None else draws.attrs.get("target_acceptance")
+    depth = max_tree_depth if max_tree_depth is not None else draws.attrs.get("max_tree_depth")
+    found = [
+        *_not_finite(draws, summary),
+        *_stuck(draws),
+        *_mixing(summary),
+        *_divergences(draws),
+        *_depth(draws, depth),
+        *_energy(draws),
+        *_acceptance(draws, target),
+    ]
+    return sorted(found, key=lambda f: f.severity != "problem")
+
+
+def _not_finite(draws: Draws, summary: Summary) -> Iterator[Finding]:
+    bad = [r.name for r in summary.rows if not np.isfinite(r.mean)]
+    bad += [f.name for f in summary.fields if not np.isfinite(f.mean[0])]
+    lp = draws.statistic("lp")
+    bad += ["the log density"] if lp is not None and not np.isfinite(lp).all() else []
+    if bad:
+        yield Finding(
+            "problem",
+            f"Draws that are not finite (NaN or inf) in {_names(bad)}",
+            "Look for a logarithm or square root of what can become zero or negative, a division by what can vanish, "
+            "or an exponential that overflows; run again in float64 (--dtype float64) to tell rounding from a mistake.",
+            tuple(bad),
+        )
+
+
+def _stuck(draws: Draws) -> Iterator[Finding]:
+    """A chain that never moves while the quantity is not a constant of the model."""
+    chains: set[int] = set()
+    for variable in draws["posterior"].values():
+        if variable.data.dtype.kind not in "fc" or draws.num_draws < 2 or 0 in variable.shape:
+            continue
+        first = np.asarray(variable.data[(slice(None), slice(None), *(0 for _ in variable.event_dims))])
+        still = (first == first[:, :1]).all(axis=1)
+        if still.all() and (first == first[0, 0]).all():
+            continue
+        chains |= set(np.flatnonzero(still).tolist())
+    if chains:
+        yield Finding(
+            "problem",
+            f"Every draw is the same in {_chains(chains)}, which did not move",
+            "It started where the gradient is not usable, or its step size is far too large. Start from other initial "
+            "values (draws of the prior, or a MAP estimate), or lengthen the warm-up.",
+            tuple(f"chain {c}" for c in sorted(chains)),
+        )
+
+
+def _mixing(summary: Summary) -> Iterator[Finding]:
+    entries = [(r.name, r.rhat, min(r.ess_bulk, r.ess_tail)) for r in summary.rows]
+    entries += [(f.name, f.rhat[2], min(f.ess_bulk[0], f.ess_tail[0])) for f in summary.fields]
+    high = sorted([(rhat, name) for name, rhat, _ in entries if rhat > RHAT], reverse=True)
+    # The largest of thousands of R-hats exceeds the threshold now and then by chance; their median does not.
+    clear = any(r.rhat > RHAT for r in summary.rows) or any(f.rhat[1] > RHAT for f in summary.fields)
+    if high:
+        yield Finding(
+            "problem" if clear else "caution",
+            f"The chains do not agree: R-hat is above {RHAT} for {_names([n for _, n in high])} "
+            f"(largest {high[0][0]:.3f}, for {high[0][1]}{'' if clear else ', in a few elements'})",
+            "The draws are not yet from one distribution. Run longer (more warm-up and more draws); if it stays, look "
+            "at the trace plot: chains in different places mean several modes or a parameter that the data do not "
+            "determine, slow drift means a model to be reparameterised.",
+            tuple(n for _, n in high),
+        )
+    needed = ESS_PER_CHAIN * summary.num_chains
+    low = sorted((ess, name) for name, _, ess in entries if ess < needed)
+    if low:
+        yield Finding(
+            "caution" if low[0][0] > needed / 4 else "problem",
+            f"Few effective draws: fewer than {needed} ({ESS_PER_CHAIN} per chain) for {_names([n for _, n in low])} "
+            f"(least {low[0][0]:.0f}, for {low[0][1]})",
+            f"Means and quantiles of these are uncertain, and so is R-hat. Run about {_factor(needed, low[0][0])} "
+            "times as many draws; thinning does not help.",
+            tuple(n for _, n in low),
+        )
+    if summary.num_chains == 1:
+        yield Finding("caution", "Only one chain was run: R-hat cannot be computed", "Run four chains.")
+
+
+def _divergences(draws: Draws) -> Iterator[Finding]:
+    diverging = draws.statistic("diverging")
+    if diverging is None or not diverging.any():
+        return
+    count, share = int(diverging.sum()), float(diverging.mean())
+    each = ", ".join(str(int(n)) for n in diverging.sum(axis=1))
+    yield Finding(
+        "problem",
+        f"{count} of {diverging.size} trajectories diverged ({share:.1%}; by chain {each})",
+        "The sampler meets a region that it cannot follow, and the draws leave it out: estimates are biased. Write "
+        "hierarchical parameters non-centred (@noncentered), raise the target acceptance to 0.95 or 0.99, or give "
+        "weakly informative priors to scales. More draws do not help.",
+        tuple(f"chain {c}" for c in np.flatnonzero(diverging.any(axis=1)).tolist()),
+    )
+
+
+def _depth(draws: Draws, max_tree_depth: int | None) -> Iterator[Finding]:
+    reached = draws.statistic("reached_max_treedepth")
+    depth = draws.statistic("tree_depth")
+    if reached is None and depth is not None and max_tree_depth is not None:
+        reached = depth >= max_tree_depth
+    if reached is None or not reached.any():
+        return
+    limit = f" of {max_tree_depth}" if max_tree_depth is not None else ""
+    yield Finding(
+        "caution",
+        f"{int(reached.sum())} of {reached.size} trajectories ended at the depth limit{limit} ({reached.mean():.1%})",
+        "The results are valid, and each draw costs more than it should: scales differ much between parameters. "
+        "Lengthen the warm-up, reparameterise, or raise max_tree_depth.",
+    )
+
+
+def _energy(draws: Draws) -> Iterator[Finding]:
+    energy = draws.statistic("energy")
+    if energy is None or energy.shape[1] < 10 or not np.isfinite(energy).all():
+        return
+    bfmi = energy_bfmi(energy)
+    low = np.flatnonzero(bfmi < BFMI)
+    if low.size:
+        yield Finding(
+            "caution",
+            f"E-BFMI is below {BFMI} in {_chains(low)} (least {np.nanmin(bfmi):.2f})",
+            "The energy is explored slowly: the posterior has tails or funnels that a fresh momentum does not bridge. "
+            "Reparameterise (non-centred scales, a lighter-tailed prior) or lengthen the warm-up.",
+            tuple(f"chain {c}" for c in low.tolist()),
+        )
+
+
+def _acceptance(draws: Draws, target: float | None) -> Iterator[Finding]:
+    acceptance = draws.statistic("acceptance_rate")
+    if acceptance is None or target is None:
+        return
+    mean = acceptance.mean(axis=1)
+    low = np.flatnonzero(mean < target - ACCEPTANCE_MARGIN)
+    high = np.flatnonzero((1 - mean) < (1 - target) * IDLE)
+    if low.size:
+        yield Finding(
+            "caution",
+            f"Acceptance is as low as {mean.min():.2f} in {_chains(low)}, far below its target {target:g}",
+            "The step size fits the warm-up and not the posterior: lengthen the warm-up.",
+            tuple(f"chain {c}" for c in low.tolist()),
+        )
+    if high.size:
+        yield Finding(
+            "caution",
+            f"Acceptance is as high as {mean.max():.2f} in {_chains(high)}, far above its target {target:g}",
+            "Steps are shorter than they need be, which costs time and not correctness: lengthen the warm-up.",
+            tuple(f"chain {c}" for c in high.tolist()),
+        )
+
+
+def _factor(needed: float, have: float) -> str:
+    return f"{max(2, int(np.ceil(needed / max(have, 1.0))))}"
+
+
+def _names(names: Iterable[str], limit: int = 4) -> str:
+    names = list(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _chains(chains: Iterable[int]) -> str:
+    numbers = sorted(int(c) for c in chains)
+    return f"chain{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"

@@ -1,0 +1,464 @@
+"""From the tree of a model file to a `Model`: each statement calls the function that a Python model would call."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ir.build import as_value, binary
+from ir.errors import Diagnostic, Span
+from ir.graph import Value
+from ir.op import Op
+
+from ..dist.make import FAMILIES, make
+from ..io.declare import Declaration
+from ..trace import context as trace
+from ..trace.context import Context, DimSpec
+from ..trace.functions import FUNCTIONS, unknown_function
+from ..trace.model import Model
+from . import ast
+from .elaborate_scan import Steps, elaborate_scan
+from .parse import parse
+
+_RULES = ("freq", "rfreq", "alias")
+_ANNOTATIONS = {"noncentered": 0, "where": 1, "nosave": 0}
+
+
+def load(path: str | Path) -> Model:
+    """The model of a `.ppl` file. Reading it runs no code."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = difflib.get_close_matches(
+            path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else [], 1
+        )
+        hint = (
+            f'did you mean "{path.with_name(near[0])}"?'
+            if near
+            else "give the path of a model file, as examples/radon.ppl"
+        )
+        raise Diagnostic("argument", "there is no such model file", where=str(path), hint=hint) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Diagnostic("argument", f"the model file cannot be read: {error}", where=str(path)) from None
+    return from_text(text, str(path))
+
+
+def from_text(text: str, file: str = "<model>") -> Model:
+    """The model of a text; statements are checked when it is traced, declarations at once."""
+    tree = parse(text, file)
+    specs = _dims(tree)
+    declared = tuple(_declarations(tree, specs))
+
+    def body(context: Context, inputs: Mapping[str, Value]) -> None:
+        _Elaboration(context, inputs, {d.name for d in declared}).run(tree)
+
+    infer = None
+    if tree.infer is not None:
+        options = {k.name.text: _literal(k.value) for k in tree.infer.options}
+        infer = (tree.infer.name.text, options, tree.infer.span)
+    return Model(tree.name.text, specs, declared, body, text, infer)
+
+
+def _dims(tree: ast.Model) -> dict[str, DimSpec]:
+    specs: dict[str, DimSpec] = {}
+    for s in tree.statements:
+        if not isinstance(s, ast.Dim):
+            continue
+        name = s.name.text
+        if name in specs:
+            raise _error(
+                s.name.span, f"dim '{name}' is declared twice; first at {specs[name].span}", "use another name"
+            )
+        if isinstance(s.size, ast.Derived):
+            rule = s.size.rule.text
+            args = s.size.arguments
+            if rule not in _RULES:
+                near = difflib.get_close_matches(rule, _RULES, 1)
+                raise _error(
+                    s.size.rule.span,
+                    f'unknown rule "{rule}" for the size of a dim',
+                    f'did you mean "{near[0]}"?' if near else "the rules are freq(x), rfreq(x) and alias(x)",
+                )
+            if len(args) != 1 or not isinstance(args[0], ast.Name):
+                raise _error(s.size.span, f"{rule}(…) takes the name of one dim", f"as dim {name} = {rule}(x)")
+            if args[0].text not in specs:
+                near = difflib.get_close_matches(args[0].text, specs, 1)
+                raise _error(
+                    args[0].span,
+                    f"unknown dim '{args[0].text}'",
+                    f'did you mean "{near[0]}"?' if near else f"declare it before: dim {args[0].text}",
+                )
+            specs[name] = DimSpec(name, None, rule, args[0].text, s.span)
+        else:
+            specs[name] = DimSpec(name, s.size.value if s.size else None, span=s.span)
+    return specs
+
+
+def _declarations(tree: ast.Model, specs: Mapping[str, DimSpec]):
+    seen: dict[str, Span] = {}
+    masked = {
+        s.name.text
+        for s in ast.walk(tree)
+        if isinstance(s, ast.Sample) and any(a.name.text == "where" for a in s.annotations)
+    }
+    for s in tree.statements:
+        if not isinstance(s, ast.Data | ast.Const):
+            continue
+        name = s.name.text
+        if name in seen:
+            raise _error(s.name.span, f'"{name}" is declared twice; first at {seen[name]}', "use another name")
+        if name in specs:
+            raise _error(s.name.span, f'"{name}" is the name of a dim; data need another name', None)
+        seen[name] = s.name.span
+        for d in s.dims:
+            _known_dim(d, specs)
+        index_dim, lower, upper = None, None, None
+        if isinstance(s.type, ast.IndexType):
+            _known_dim(s.type.dim, specs)
+            index_dim, kind = s.type.dim.text, "index"
+        else:
+            kind = s.type.name
+            lower = _number(s.type.lower) if s.type.lower is not None else None
+            upper = _number(s.type.upper) if s.type.upper is not None else None
+        default = _number(s.default) if isinstance(s, ast.Const) and s.default is not None else None
+        dims = tuple(d.text for d in s.dims)
+        yield Declaration(name, dims, kind, index_dim, lower, upper, default, s.span, name in masked)  # type: ignore[arg-type]
+
+
+def _known_dim(name: ast.Name, specs: Mapping[str, DimSpec]) -> None:
+    if name.text not in specs:
+        near = difflib.get_close_matches(name.text, specs, 1)
+        hint = f'did you mean "{near[0]}"?' if near else f"declare it: dim {name.text}"
+        raise _error(name.span, f"unknown dim '{name.text}'", hint)
+
+
+def _error(span: Span, message: str, hint: str | None) -> Diagnostic:
+    return Diagnostic("type", message, span=span, hint=hint)
+
+
+def _literal(node: Any) -> Any:
+    if isinstance(node, ast.NameList):
+        return [n.text for n in node.names]
+    if isinstance(node, ast.Name):
+        return node.text
+    if isinstance(node, ast.Unary):
+        return -_literal(node.operand)
+    return node.value
+
+
+def _number(node: ast.Expr) -> float | int | bool:
+    """A constant expression: a number, or a minus and a number."""
+    if isinstance(node, ast.Unary) and node.op == "-":
+        return -_number(node.operand)
+    if isinstance(node, ast.Integer | ast.Real | ast.Bool):
+        return node.value
+    raise _error(node.span, "a number is needed here, known before the data", "write it out, as 0 or -1.5")
+
+
+class _Elaboration:
+    """One trace of a model text."""
+
+    def __init__(self, context: Context, inputs: Mapping[str, Value], data: set[str]):
+        self.context, self.names, self.data = context, dict(inputs), data
+        self.later: dict[str, int] = {}
+        """The line of every definition."""
+        self.indices: dict[str, str] = {}
+        """Data that index a dim, and that dim."""
+        self.steps: Steps | None = None
+        """Within a scan: what names mean at a step."""
+
+    def run(self, tree: ast.Model) -> None:
+        self.later = {s.name.text: s.name.span.line for s in tree.statements if isinstance(s, ast.Sample | ast.Define)}
+        for s in tree.statements:
+            if isinstance(s, ast.Data | ast.Const) and isinstance(s.type, ast.IndexType):
+                self.indices[s.name.text] = s.type.dim.text
+        for statement in tree.statements:
+            if isinstance(statement, ast.Dim | ast.Data | ast.Const):
+                continue
+            self.context.builder.span = statement.span
+            self.statement(statement)
+        self.context.builder.span = None
+
+    def at(self, span: Span, message: str, hint: str | None = None) -> Diagnostic:
+        return _error(span, message, hint)
+
+    def known_dim(self, name: ast.Name) -> None:
+        _known_dim(name, self.context.specs)
+
+    def statement(self, s: ast.Statement) -> None:
+        if isinstance(s, ast.Scan):
+            elaborate_scan(self, s)
+            return
+        name = s.name.text
+        if name in self.context.specs:
+            raise self.at(s.name.span, f"'{name}' is the name of a dim", "use another name for the quantity")
+        if isinstance(s, ast.Factor):
+            value = as_value(self.expr(s.value))
+            self.annotations(s, ())
+            trace.factor(name, value)
+            return
+        if name in self.data and isinstance(s, ast.Define):
+            raise self.at(s.name.span, f'"{name}" is declared as data and cannot be defined', "use another name")
+        if name in self.names and name not in self.data:
+            raise self.at(s.name.span, f'"{name}" is defined twice', "use another name")
+        for d in s.dims:
+            _known_dim(d, self.context.specs)
+        dims = tuple(d.text for d in s.dims)
+        if isinstance(s, ast.Define):
+            flags = self.annotations(s, ("nosave",))
+            value = as_value(self.expr(s.value))
+            self.context.builder.span = s.value.span
+            self.check_dims(name, s.value, value, dims)
+            self.names[name] = trace.deterministic(
+                name, value, dims, generated=s.generated, saved="nosave" not in flags
+            )
+            return
+        self.sample(s, name, dims)
+
+    def check_dims(self, name: str, node: Any, value: Any, dims: tuple[str, ...], event: tuple[str, ...] = ()) -> None:
+        """Points at the smallest operand that brings a dim which the left side lacks."""
+        extra = [d for d in value.dims if d not in (*dims, *event)] if isinstance(value, Value) else []
+        if not extra:
+            return
+        dim, culprit = extra[0], self._culprit(node, extra[0])
+        left = f"{name}[{', '.join(dims)}]" if dims else name
+        if not isinstance(culprit, ast.Name):
+            hint = f"write {name}[{', '.join((*dims, *extra))}] on the left, or sum it: sum(…, over = {dim})"
+            raise self.at(culprit.span, f'this has dim [{dim}], which "{left}" does not have', hint)
+        shown = culprit.text
+        index = next((n for n, d in self.indices.items() if d == dim), "index")
+        hint = f"index it, e.g. {shown}[{dim} = {index}], sum it, sum({shown}, over = {dim}), or add {dim} on the left"
+        raise self.at(culprit.span, f'"{shown}" has dim [{dim}], which "{left}" does not have', hint)
+
+    def _culprit(self, node: Any, dim: str) -> Any:
+        """The first name in an expression whose value has the dim, not below a reduction or look-up of that dim."""
+        if isinstance(node, ast.Name):
+            return node
+        for child in ast.children(node):
+            if isinstance(child, ast.Name) and isinstance(node, ast.Call) and child is node.function:
+                continue
+            if isinstance(child, ast.Keyword | ast.DimMap | ast.IndexBy | ast.IndexStep) or _takes_away(child, dim):
+                continue
+            if any(
+                isinstance(n, ast.Name) and n.text in self.names and dim in self.names[n.text].type
+                for n in ast.walk(child)
+            ):
+                return self._culprit(child, dim)
+        return node
+
+    def sample(self, s: ast.Sample, name: str, dims: tuple[str, ...]) -> None:
+        if name in self.data and name in self.context.sites:
+            hint = "an observed quantity has one distribution: take one of the two statements away"
+            raise self.at(s.name.span, f'"{name}" is observed twice; first at {self.context.sites[name]}', hint)
+        if name in self.data and set(dims) != set(self.names[name].dims):
+            own = ", ".join(self.names[name].dims)
+            message = f'"{name}" is declared with dims [{own}], but stands here with [{", ".join(dims)}]'
+            raise self.at(s.name.span, message, f"write {name}[{own}]" if own else f"write {name}")
+        call = self.distribution(s.distribution, name, dims)
+        flags = self.annotations(s, ("noncentered", "where"))
+        self.context.builder.span = s.span
+        if name in self.data:
+            if s.generated:
+                raise self.at(s.name.span, f'"{name}" is data and cannot be generated', "use another name, as y_rep")
+            value = self.names[name]
+            if "noncentered" in flags:
+                hint = "take @noncentered away: an observed quantity stands as it is"
+                raise self.at(s.span, f'"{name}" is observed: only a latent quantity can be non-centred', hint)
+            trace.observe(name, call, value, where=flags.get("where"))
+            return
+        if "where" in flags:
+            raise self.at(s.span, f'@where marks missing observations, but "{name}" is not data', "declare it as data")
+        self.names[name] = trace.sample(name, call, dims, noncentered="noncentered" in flags, generated=s.generated)
+
+    def annotations(self, s: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for a in s.annotations:
+            name = a.name.text
+            if name not in allowed:
+                near = difflib.get_close_matches(name, _ANNOTATIONS, 1)
+                if name in _ANNOTATIONS:
+                    hint = "it stands on a quantity with =" if name == "nosave" else "it stands on a quantity with ~"
+                else:
+                    known = "the annotations are @noncentered, @where(mask) and @nosave"
+                    hint = f"did you mean @{near[0]}?" if near else known
+                raise self.at(a.span, f"@{name} is not an annotation that can stand here", hint)
+            if name in found:
+                raise self.at(a.span, f"@{name} stands twice", "take one of them away")
+            if len(a.arguments) != _ANNOTATIONS[name]:
+                hint = (
+                    "write @where(mask), with the condition that holds where there are data"
+                    if name == "where"
+                    else f"write @{name}"
+                )
+                raise self.at(a.span, f"@{name} cannot stand with {len(a.arguments)} arguments", hint)
+            found[name] = as_value(self.expr(a.arguments[0])) if a.arguments else True
+        return found
+
+    def distribution(self, d: ast.Distribution, name: str, dims: tuple[str, ...]) -> Any:
+        """The call of a distribution for the quantity `name[dims]`."""
+        event = tuple(e.text for e in d.event)
+        for e in d.event:
+            _known_dim(e, self.context.specs)
+        args, kwargs = self.arguments(d.arguments)
+        self.context.builder.span = d.span if d.name.text in FAMILIES else d.name.span
+        try:
+            call = make(d.name.text, event, args, kwargs)
+        except Diagnostic as error:
+            raise error.at(d.span) from None
+        nodes = [a.value if isinstance(a, ast.Keyword) else a for a in d.arguments]
+        for node, value in zip(nodes, [*args, *kwargs.values()], strict=True):
+            self.check_dims(name, node, value, dims, event)
+        return call
+
+    def arguments(self, arguments: tuple[ast.Argument, ...]) -> tuple[list[Any], dict[str, Any]]:
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        for a in arguments:
+            if isinstance(a, ast.Keyword):
+                kwargs[a.name.text] = self.expr(a.value)
+            elif isinstance(a, ast.DimMap):
+                kwargs[a.source.text] = a.target.text
+            else:
+                args.append(self.expr(a))
+        return args, kwargs
+
+    def expr(self, e: Any) -> Any:
+        """The value of an expression: a `Value`, a Python number, or the name of a dim where one stands alone."""
+        if isinstance(e, ast.Integer | ast.Real | ast.Bool | ast.Text):
+            return e.value
+        if isinstance(e, ast.NameList):
+            for n in e.names:
+                _known_dim(n, self.context.specs)
+            return [n.text for n in e.names]
+        if isinstance(e, ast.Name):
+            return self.name(e)
+        if isinstance(e, ast.Unary):
+            return self.unary(e)
+        if isinstance(e, ast.Binary):
+            return self.binary(e)
+        if isinstance(e, ast.Call):
+            return self.call(e)
+        return self.index(e)
+
+    def name(self, e: ast.Name) -> Any:
+        if self.steps is not None and (found := self.steps.name(e)) is not None:
+            return found
+        if e.text in self.names:
+            return self.names[e.text]
+        if e.text in self.context.specs:
+            return e.text
+        if self.later.get(e.text, 0) > e.span.line:
+            message = f'"{e.text}" is used before it is defined, on line {self.later[e.text]}'
+            raise self.at(e.span, message, f"move the definition of {e.text} above this line")
+        near = difflib.get_close_matches(e.text, [*self.names, *self.context.specs], 1)
+        hint = f'did you mean "{near[0]}"?' if near else "define it above this line, or declare it as data"
+        raise self.at(e.span, f'unknown name "{e.text}"', hint)
+
+    def operand(self, e: Any) -> Any:
+        x = self.expr(e)
+        if isinstance(x, str | list):
+            raise self.at(e.span, f'"{e}" is a dim, not a quantity', f"coordinate({e}) gives positions along it")
+        return x
+
+    def unary(self, e: ast.Unary) -> Any:
+        x = self.operand(e.operand)
+        self.context.builder.span = e.span
+        if e.op == "not":
+            return self.context.builder.emit(Op.table["not"](), as_value(x))
+        return -x
+
+    def binary(self, e: ast.Binary) -> Any:
+        x, y = self.operand(e.left), self.operand(e.right)
+        self.context.builder.span = e.span
+        if not isinstance(x, Value) and not isinstance(y, Value):
+            return _fold(self, e, x, y)
+        names = {
+            "+": "add",
+            "-": "sub",
+            "*": "mul",
+            "/": "div",
+            "^": "pow",
+            "<": "lt",
+            "<=": "le",
+            "==": "eq",
+            "!=": "ne",
+        }
+        if e.op in ("and", "or"):
+            return self.context.builder.emit(Op.table[e.op](), as_value(x), as_value(y))
+        if e.op in (">", ">="):
+            return binary(names[e.op.replace(">", "<")], y, x)
+        return binary(names[e.op], x, y)
+
+    def call(self, e: ast.Call) -> Any:
+        name = e.function.text
+        self.context.builder.span = e.span
+        if name not in FUNCTIONS:
+            self.context.builder.span = e.function.span
+            raise unknown_function(self.context, name)
+        args, kwargs = self.arguments(e.arguments)
+        self.context.builder.span = e.span
+        try:
+            return FUNCTIONS[name](*args, **kwargs)
+        except TypeError as error:
+            detail = re.sub(r"^[\w.<>]+\(\) ", "", str(error))
+            raise self.at(e.span, f"{name} {detail}", _usage(name)) from None
+
+    def index(self, e: ast.Index) -> Value:
+        base = self.operand(e.base) if self.steps is None else self.steps.base(e)
+        for entry in e.entries:
+            if isinstance(entry, ast.IndexStep):
+                continue  # `base` is the entry at this step
+            where = self.operand(entry.value)
+            self.context.builder.span = entry.span
+            if not isinstance(base, Value):
+                raise self.at(e.base.span, "a number has no dims to index", "take the index away")
+            if entry.dim.text not in base.type:
+                has = f"it has [{', '.join(base.dims)}]" if base.dims else "it has no dims: take the index away"
+                raise self.at(entry.dim.span, f"\"{_shown(e.base)}\" has no dim '{entry.dim.text}'", has)
+            if isinstance(where, Value) and where.type.dtype[0] not in "iu":
+                hint = f"declare what indexes as data i[…]: index[{entry.dim.text}]"
+                raise self.at(
+                    entry.value.span, f"an index must hold whole numbers, but this is {where.type.dtype}", hint
+                )
+            base = base[{entry.dim.text: where}]
+        return base
+
+
+def _fold(self: _Elaboration, e: ast.Binary, x: Any, y: Any) -> Any:
+    """Arithmetic of two numbers in the text."""
+    try:
+        if e.op == "^":
+            return float(x) ** y if y < 0 else x**y
+        return {
+            "+": lambda: x + y, "-": lambda: x - y, "*": lambda: x * y, "/": lambda: x / y,
+            "<": lambda: x < y, "<=": lambda: x <= y, ">": lambda: x > y, ">=": lambda: x >= y,
+            "==": lambda: x == y, "!=": lambda: x != y, "and": lambda: x and y, "or": lambda: x or y,
+        }[e.op]()  # fmt: skip
+    except (ZeroDivisionError, OverflowError) as error:
+        hint = "correct the numbers: both are known before the data"
+        raise self.at(e.span, f"this arithmetic has no result: {error}", hint) from None
+
+
+def _takes_away(node: Any, dim: str) -> bool:
+    """Whether a call reduces over the dim, or an index looks it up."""
+    if isinstance(node, ast.Index):
+        return any(isinstance(e, ast.IndexBy) and e.dim.text == dim for e in node.entries)
+    over = [a.value for a in getattr(node, "arguments", ()) if isinstance(a, ast.Keyword) and a.name.text == "over"]
+    return any(n.text == dim for v in over for n in ast.walk(v) if isinstance(n, ast.Name))
+
+
+def _shown(node: Any) -> str:
+    return node.text if isinstance(node, ast.Name) else "this"
+
+
+def _usage(name: str) -> str:
+    """How a function is called: `sum(x, over): the first line of its docstring`."""
+    function = FUNCTIONS[name]
+    doc = (function.__doc__ or "").strip().splitlines()
+    takes = ", ".join(p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD)
+    return f"{name}({takes}): {doc[0] if doc else ''}"

@@ -1,0 +1,44 @@
+"""What every test shares: eight virtual devices, golden files, one hypothesis profile.
+
+The environment is set here, at import, because XLA reads it once, when JAX first asks for devices.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+VIRTUAL_DEVICES = "--xla_force_host_platform_device_count"
+GOLDEN = Path(__file__).parent / "golden"
+
+if VIRTUAL_DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {VIRTUAL_DEVICES}=8".strip()
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# No deadline: the first example pays for compilation. In CI the same examples every time.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--accept", action="store_true", help="rewrite the golden files with what the tests produce")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden(name, text)` holds text, byte for byte, to tests/golden/name; `pytest --accept` rewrites the file."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--accept"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text.encode())
+            return
+        if not path.exists():
+            pytest.fail(f"no golden file {path}: write it with `pytest --accept` and read the diff")
+        assert text == path.read_bytes().decode(), f"{path} differs: `pytest --accept` rewrites it"
+
+    return check

@@ -1,0 +1,187 @@
+"""Space, noise and transitions on one device and on eight virtual ones, with padding and replicated sites."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from ir import counter
+from ppl.infer import adapt, block
+from ppl.infer.hmc import Hmc
+from ppl.infer.nuts import Nuts
+from ppl.infer.space import Site, Space
+
+KEY = counter.seed_key(11)
+SHAPES = {"field": (9, 10, 11), "row": (11,), "scale": ()}
+SPLIT = (
+    Site("field", (9, 10, 11), (3, 5, 11), (("a",), ("b",), ())),  # 9 over 4: blocks of 3, 3, 3, 0
+    Site("row", (11,), (6,), (("b",),)),  # 11 over 2, two copies of it along "a" times two
+    Site("scale", ()),
+)
+SPECS = {"field": P(None, "a", "b"), "row": P(None, "b"), "scale": P(None)}
+PADDED = {"field": (12, 10, 11), "row": (12,), "scale": ()}
+
+
+def mesh(shape, names):
+    if len(jax.devices()) < 8:
+        pytest.skip("needs eight (virtual) devices")
+    return Mesh(np.array(jax.devices()[: np.prod(shape)]).reshape(shape), names)
+
+
+def pad(vector):
+    """Whole tensors [C, ...] with the padding of the split layout."""
+    widths = {n: [(0, 0)] + [(0, p - s) for p, s in zip(PADDED[n], SHAPES[n], strict=True)] for n in SHAPES}
+    return {n: np.pad(v, widths[n]) for n, v in vector.items()}
+
+
+def spmd(body, grid, in_specs, out_specs):
+    return jax.jit(jax.shard_map(body, mesh=grid, in_specs=in_specs, out_specs=out_specs, check_vma=False))
+
+
+def test_noise_is_the_same_bit_for_bit_and_zero_on_padding():
+    grid = mesh((4, 2), ("a", "b"))
+    with jax.enable_x64(True):
+        for dtype in ("float32", "float64"):
+            sites = tuple(Site(s.name, s.shape, s.block, s.axes, dtype) for s in SPLIT)
+            keys = counter.derive(KEY, np.arange(3, dtype=np.uint32))
+            one = Space.single(SHAPES, 3, dtype)
+            whole = jax.jit(lambda k, one=one: one.normal(k, 4))(keys)
+            split = Space(sites, 3, ("a", "b"))
+            cut = spmd(lambda k0, k1, split=split: split.normal((k0, k1), 4), grid, (P(), P()), SPECS)(*keys)
+            for name, padded in pad(jax.tree.map(np.asarray, whole)).items():
+                assert cut[name].dtype == dtype
+                np.testing.assert_array_equal(np.asarray(cut[name]), padded)
+
+
+def test_dots_count_every_element_once_in_one_all_reduce():
+    grid = mesh((4, 2), ("a", "b"))
+    rng = np.random.default_rng(0)
+    a, b = ({n: rng.normal(size=(2, *s)).astype(np.float32) for n, s in SHAPES.items()} for _ in range(2))
+    with jax.enable_x64(True):
+        space = Space(SPLIT, 2, ("a", "b"))
+        f = spmd(lambda a, b: space.dots([(a, b), (a, a), (b, b)]), grid, (SPECS, SPECS), P())
+        got = np.asarray(f(pad(a), pad(b)))
+        assert f.lower(pad(a), pad(b)).as_text().count("all_reduce") == 1
+    exact = [
+        sum((x[n].astype(float) * y[n]).reshape(2, -1).sum(axis=1) for n in SHAPES) for x, y in ((a, b), (a, a), (b, b))
+    ]
+    np.testing.assert_allclose(got, exact, rtol=1e-14)
+
+
+def test_single_precision_terms_are_summed_in_double():
+    with jax.enable_x64(True):
+        space = Space.single({"x": (1 << 20,)}, 1, "float32")
+        x = jax.jit(lambda: space.normal(KEY, 1))()
+        exact = np.sum(np.asarray(x["x"], float) ** 2)
+        assert abs(float(space.dots([(x, x)])[0, 0]) / exact - 1) < 1e-13
+
+
+def test_all_finite_sees_other_devices():
+    grid = mesh((8,), ("a",))
+    x = np.zeros((2, 16), np.float32)
+    x[1, 13] = np.nan
+    with jax.enable_x64(True):
+        space = Space((Site("x", (16,), (2,), (("a",),)),), 2, ("a",))
+        f = spmd(lambda x: space.all_finite({"x": x}), grid, (P(None, "a"),), P())
+        assert np.asarray(f(x)).tolist() == [True, False]
+
+
+# A field x[37] ~ Normal(s, 0.5) along a line, with a replicated mean s ~ Normal(0, 1); 37 over 8 leaves blocks of 5,
+# the last of 2; over 4, blocks of 10, the last of 7.
+N = 37
+
+
+def line_space(axes, blocks, chains, chain_axes=()):
+    split = Site("x", (N,), (-(-N // blocks),), (axes,), "float64")
+    return Space((split, Site("s", (), dtype="float64")), chains, axes, chain_axes)
+
+
+def line_target(space):
+    real = space.sites[0]
+
+    def target(position):
+        x, s = position["x"], position["s"]
+        mask = real.real()
+        r = (x - s[:, None]) / 0.5
+        r = r if mask is None else jnp.where(mask, r, 0.0)
+        square, total = jnp.sum(r * r, axis=1), jnp.sum(r, axis=1)
+        if space.reduce_axes:
+            square, total = lax.psum((square, total), space.reduce_axes)
+        return -0.5 * (square + s * s), {"x": -r / 0.5, "s": total / 0.5 - s}
+
+    return target
+
+
+@pytest.mark.parametrize("make", [Nuts, Hmc])
+def test_one_transition_on_eight_devices_is_the_one_on_one(make):
+    grid = mesh((8,), ("row",))
+    with jax.enable_x64(True):
+        whole = line_space((), 1, 3)
+        split = line_space(("row",), 8, 3)
+
+        def go(space):
+            kernel = make(space, line_target(space))
+
+            def body(x, s):
+                state = block.init(kernel, {"x": x, "s": s})
+                return block.transition(kernel, KEY, state, 0.2, space.full(1.0))
+
+            return body
+
+        start = np.random.default_rng(1).normal(size=(3, N))
+        mean = np.zeros(3)
+        vector = {"x": P(None, "row"), "s": P()}
+        specs = (block.State(vector, vector, P(), P()), P())
+        f = spmd(go(split), grid, (P(None, "row"), P()), specs)
+        padded = np.pad(start, [(0, 0), (0, 3)])
+        state, info = f(padded, mean)
+        state1, info1 = jax.jit(go(whole))(start, mean)
+        # Decisions may only differ where a margin is of the size of rounding, and none is.
+        assert float(jnp.minimum(info1.accept_margin, info1.turn_margin).min()) > 1e-9
+        assert (info.leapfrogs == info1.leapfrogs).all() and info.leapfrogs.min() > 1
+        np.testing.assert_allclose(state.position["x"][:, :N], state1.position["x"], rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(state.position["s"], state1.position["s"], rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(state.log_density, state1.log_density, rtol=1e-12)
+        assert (np.asarray(state.position["x"])[:, N:] == 0).all()
+        assert (np.asarray(state.gradient["x"])[:, N:] == 0).all()
+
+        text = f.lower(padded, mean).as_text()
+        assert not re.search(r"all_gather|all_to_all|collective_permute|reduce_scatter", text)
+        # Every all-reduce carries at most a few numbers per chain.
+        sizes = re.findall(r"all_reduce.*?-> tensor<([0-9x]*)x?f64>", text, re.S)
+        assert sizes and all(np.prod([int(n) for n in s.split("x") if n]) <= 18 for s in sizes)
+
+
+def test_chains_split_over_devices_draw_what_they_draw_together():
+    """Two halves of a mesh with two chains each take different numbers of rounds; warm-up included."""
+    grid = mesh((2, 4), ("half", "row"))
+    with jax.enable_x64(True):
+        schedule = adapt.make_schedule(20, 4)
+
+        def go(space):
+            kernel = Nuts(space, line_target(space), max_depth=6)
+
+            def body(x, s):
+                result = block.run(
+                    kernel, KEY, block.init(kernel, {"x": x, "s": s}), adapt.start_adapt(space), schedule
+                )
+                return result.draws, result.info, result.adapt.inverse_mass
+
+            return body
+
+        start, mean = np.random.default_rng(1).normal(size=(4, N)), np.zeros(4)
+        vector = {"x": P("half", "row"), "s": P("half")}
+        out = ({"x": P("half", None, "row"), "s": P("half")}, P("half"), vector)
+        f = spmd(go(line_space(("row",), 4, 2, ("half",))), grid, (P("half", "row"), P("half")), out)
+        draws, info, metric = f(np.pad(start, [(0, 0), (0, 3)]), mean)
+        draws1, info1, _ = jax.jit(go(line_space((), 1, 4)))(start, mean)
+        leapfrogs = np.asarray(info.leapfrogs)
+        assert (leapfrogs[:, :8] == info1.leapfrogs[:, :8]).all()
+        assert leapfrogs[:2].sum(axis=1).max() != leapfrogs[2:].sum(axis=1).max()
+        np.testing.assert_allclose(draws["x"][:, :8, :N], draws1["x"][:, :8], rtol=1e-9, atol=1e-9)
+        assert (np.asarray(metric["x"])[:, N:] == 1).all()

@@ -1,0 +1,126 @@
+"""The planner's judge: plain enumeration, sharing no search code with it."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+
+from ir.graph import Program, Value
+from ir.layout import Layout, moves_from
+from ir.mesh import Mesh
+from ir.plan import Plan
+from planner.cost import Costs
+from planner.memory import peak_bytes
+
+
+def layouts(value: Value, mesh: Mesh) -> list[Layout]:
+    """Every layout that is not partial."""
+    found = set()
+    dims = [d.name for d in value.type.dims if d.size > 1]
+    for order in itertools.permutations(mesh.names):
+        for choice in itertools.product([None, *dims], repeat=len(order)):
+            split: dict[str, tuple[str, ...]] = {}
+            for axis, dim in zip(order, choice, strict=True):
+                if dim is not None:
+                    split[dim] = (*split.get(dim, ()), axis)
+            found.add(Layout.of(split))
+    return sorted(found, key=str)
+
+
+class Reshard:
+    """Cheapest paths by Dijkstra's algorithm from each start, written out."""
+
+    def __init__(self, costs: Costs):
+        self.costs = costs
+        self.known: dict[tuple[Value, Layout], dict[Layout, tuple[float, tuple]]] = {}
+
+    def __call__(self, value: Value, start: Layout, end: Layout) -> tuple[float, tuple]:
+        if (value, start) not in self.known:
+            self.known[value, start] = self.search(value, start)
+        return self.known[value, start].get(end, (math.inf, ()))
+
+    def search(self, value: Value, start: Layout) -> dict[Layout, tuple[float, tuple]]:
+        done: dict[Layout, tuple[float, tuple]] = {}
+        queue = [(0.0, 0, start, ())]
+        count = 0
+        while queue:
+            cost, _, layout, path = heapq.heappop(queue)
+            if layout in done:
+                continue
+            done[layout] = cost, path
+            for move, then in moves_from(layout, value.type, self.costs.mesh):
+                count += 1
+                price = cost + self.costs.move(move, value.type, layout)
+                heapq.heappush(queue, (price, count, then, (*path, move)))
+        return done
+
+
+def actions(program: Program, trips: int = 1, prefix: str = "", fed: tuple = ()) -> list[tuple]:
+    """The choices to make, in order: those of a region between its node's operands and its results."""
+    found: list[tuple] = []
+    for i, inner in enumerate(program.inputs):
+        found.append(("input", inner.value, fed[i] if fed else None))
+    for node in program.nodes:
+        if node.op.regions():
+            (region,) = node.op.regions()
+            outer = [(value, trips) for value in node.operands]
+            found += actions(region, trips * node.op.trips(node.types), f"{region.name}:", tuple(outer))
+            names = [f"{region.name}:{node.op.result_from(i)}" for i in range(len(node.results))]
+            found += [("result", value, name) for value, name in zip(node.results, names, strict=True)]
+        else:
+            found.append(("node", node, trips))
+    return found + [("output", v, prefix + n, program.ties.get(n), trips) for n, v in program.outputs]
+
+
+def cheapest(program: Program, costs: Costs, memory: float = math.inf) -> Plan | None:
+    """The best of all strategies, input layouts and output layouts; a branch is left when it already costs too much."""
+    mesh, reshard = costs.mesh, Reshard(costs)
+    best: list = [math.inf, None]
+    options = {
+        n.key: sorted(
+            ((s, costs.compute(n.op, n.types, s)) for s in n.op.strategies(n.types, mesh)), key=lambda o: o[1]
+        )
+        for n in program.walk()
+        if not n.op.regions()
+    }
+    steps = actions(program)
+
+    def pay(value: Value, wanted: Layout, trips: int, at: dict, paid: dict) -> tuple[float, dict]:
+        if wanted == at[value.name] or (value.name, wanted) in paid:
+            return 0.0, paid
+        price, path = reshard(value, at[value.name], wanted)
+        return trips * price, {**paid, (value.name, wanted): path}
+
+    def visit(i: int, cost: float, at: dict, ran: dict, paid: dict, left: dict) -> None:
+        if cost >= best[0]:
+            return
+        if i == len(steps):
+            plan = Plan(mesh, at, ran, paid, left)
+            if memory == math.inf or peak_bytes(program, plan) <= memory:
+                best[:] = cost, plan
+            return
+        kind, subject, *rest = steps[i]
+        if kind == "input":
+            for layout in layouts(subject, mesh):
+                price, now = pay(rest[0][0], layout, rest[0][1], at, paid) if rest[0] else (0.0, paid)
+                visit(i + 1, cost + price, {**at, subject.name: layout}, ran, now, left)
+        elif kind == "node":
+            op, types, trips = subject.op, subject.types, rest[0]
+            for strategy, seconds in options[subject.key]:
+                total, now = cost + trips * (seconds + costs.halos(op, types, strategy)), paid
+                for index, value in enumerate(subject.operands):
+                    price, now = pay(value, op.operand_layout(index, types, strategy), trips, at, now)
+                    total += price
+                leaves = zip(subject.results, op.result_layouts(types, strategy), strict=True)
+                visit(i + 1, total, {**at, **{v.name: x for v, x in leaves}}, {**ran, subject.key: strategy}, now, left)
+        elif kind == "result":
+            visit(i + 1, cost, {**at, subject.name: left[rest[0]]}, ran, paid, left)
+        else:
+            name, tied, trips = rest
+            for layout in [at[tied]] if tied else layouts(subject, mesh):
+                price, now = pay(subject, layout, trips, at, paid)
+                visit(i + 1, cost + price, at, ran, now, {**left, name: layout})
+
+    visit(0, 0.0, {}, {}, {}, {})
+    return best[1]

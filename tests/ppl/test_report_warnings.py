@@ -1,0 +1,114 @@
+"""Every trouble of a run is told with what to do; a good run is told nothing."""
+
+import numpy as np
+import pytest
+
+from ppl.io import Draws
+from ppl.report import find_warnings
+
+CHAINS, DRAWS = 4, 300
+
+
+def run(seed=2, attrs=None, **stats):
+    rng = np.random.default_rng(seed)
+    posterior = {"mu": ((), rng.normal(size=(CHAINS, DRAWS))), "beta": (("k",), rng.normal(size=(CHAINS, DRAWS, 2)))}
+    good = {
+        "energy": rng.normal(size=(CHAINS, DRAWS)),
+        "acceptance_rate": np.clip(rng.normal(0.8, 0.1, (CHAINS, DRAWS)), 0, 1),
+        "diverging": np.zeros((CHAINS, DRAWS), bool),
+        "tree_depth": np.full((CHAINS, DRAWS), 4),
+        "lp": rng.normal(size=(CHAINS, DRAWS)),
+    }
+    attrs = {"target_acceptance": 0.8, "max_tree_depth": 10} | (attrs or {})
+    return Draws.of(
+        {"posterior": posterior, "sample_stats": {n: ((), v) for n, v in (good | stats).items()}}, attrs=attrs
+    )
+
+
+def told(draws):
+    return [str(f) for f in find_warnings(draws)]
+
+
+def test_a_good_run_has_no_warning():
+    assert told(run()) == []
+
+
+def test_a_model_constant_is_no_stuck_chain():
+    draws = run()
+    posterior = dict(draws["posterior"]) | {
+        "one": draws["posterior"]["mu"].__class__(("chain", "draw"), np.ones((4, 300)))
+    }
+    assert told(Draws({"posterior": posterior, "sample_stats": draws["sample_stats"]}, attrs=draws.attrs)) == []
+
+
+def test_chains_apart():
+    draws = run()
+    draws["posterior"]["mu"].data[0] += 2
+    found = find_warnings(draws)
+    assert found[0].severity == "problem" and "R-hat is above 1.01 for mu" in found[0].what
+    assert "Run longer" in found[0].advice and found[0].where == ("mu",)
+
+
+def test_few_effective_draws():
+    draws = run()
+    walk = np.cumsum(np.random.default_rng(1).normal(size=(CHAINS, DRAWS)), axis=1)
+    draws["posterior"]["mu"].data[...] = walk
+    text = "\n".join(told(draws))
+    assert "Few effective draws: fewer than 400 (100 per chain) for mu" in text and "times as many draws" in text
+
+
+def test_divergences_are_counted_by_chain():
+    diverging = np.zeros((CHAINS, DRAWS), bool)
+    diverging[1, :7] = diverging[3, 5:8] = True
+    found = find_warnings(run(diverging=diverging))
+    assert "10 of 1200 trajectories diverged (0.8%; by chain 0, 7, 0, 3)" in found[0].what
+    assert "non-centred" in found[0].advice and found[0].where == ("chain 1", "chain 3")
+
+
+@pytest.mark.parametrize("stat", ["tree_depth", "reached_max_treedepth"])
+def test_depth_limit(stat):
+    values = np.full((CHAINS, DRAWS), 4) if stat == "tree_depth" else np.zeros((CHAINS, DRAWS), bool)
+    values[2, :30] = 10 if stat == "tree_depth" else True
+    assert "30 of 1200 trajectories ended at the depth limit of 10" in told(run(**{stat: values}))[0]
+
+
+def test_low_bfmi():
+    energy = np.random.default_rng(0).normal(size=(CHAINS, DRAWS))
+    energy[1] = np.cumsum(energy[1])
+    assert "E-BFMI is below 0.3 in chain 1 (least 0.0" in told(run(energy=energy))[0]
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.5, "far below its target 0.8"), (0.99, "far above its target 0.8")])
+def test_acceptance_far_from_target(value, words):
+    acceptance = np.full((CHAINS, DRAWS), 0.8)
+    acceptance[2] = value
+    (text,) = told(run(acceptance_rate=acceptance))
+    assert words in text and "in chain 2" in text
+
+
+def test_non_finite_draws():
+    draws = run()
+    draws["posterior"]["beta"].data[0, 3, 1] = np.inf
+    found = find_warnings(draws)
+    assert "not finite" in found[0].what and "beta[k=1]" in found[0].what and "float64" in found[0].advice
+
+
+def test_a_stuck_chain():
+    draws = run()
+    draws["posterior"]["mu"].data[2] = 0.3
+    assert any("Every draw is the same in chain 2" in t for t in told(draws))
+
+
+def test_one_chain():
+    rng = np.random.default_rng(0)
+    (text,) = told(Draws.of({"posterior": {"mu": ((), rng.normal(size=(1, 900)))}}))
+    assert "Only one chain" in text
+
+
+def test_a_field_with_few_bad_elements_is_a_caution():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(CHAINS, DRAWS, 12, 13))
+    values[0, :, 0, 0] += 0.6
+    found = find_warnings(Draws.of({"posterior": {"field": (("x", "y"), values)}}))
+    mixing = next(f for f in found if "R-hat" in f.what)
+    assert mixing.severity == "caution" and "in a few elements" in mixing.what
