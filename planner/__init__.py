@@ -1,7 +1,7 @@
 """Where each tensor lives: from a program, a mesh and a machine to the best plan, proven. See planner/README.md."""
 
 from .cost import Costs, evaluate
-from .explain import Alternative, alternatives, explain
+from .ask.explain import Alternative, alternatives, explain
 from .machine import Machine
 from .make import make_plan
 from .memory import peak_bytes

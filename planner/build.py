@@ -20,7 +20,7 @@ from ir.plan import Plan
 from .candidates import Candidate, Candidates, Chains
 from .cost import split_bytes, trips_of
 from .memory import Schedule
-from .network import Network, Star, Use, Variable
+from .solve.network import Network, Star, Use, Variable
 from .reshard import Reshards
 
 Filter = Callable[[Value, Layout], bool]

@@ -24,12 +24,12 @@ from .build import Builder, Impossible
 from .candidates import Candidates, Chains
 from .cost import Costs, evaluate, split_bytes, whole_bytes
 from .memory import peak_bytes
-from .network import Network
+from .solve.network import Network
 from .pins import Pin, chains_of, check_pins
 from .refuse import check_fixed, explain_impossible
 from .reshard import Reshards
-from .search import Found, solve
-from .within import smallest_memory, solve_within
+from .solve.search import Found, solve
+from .solve.within import smallest_memory, solve_within
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import ctypes
 import os
 
-from planner.quiet import quiet_stdout
+from planner.solve.quiet import quiet_stdout
 
 
 def test_nothing_written_inside_reaches_standard_output(capfd):

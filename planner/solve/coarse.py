@@ -15,7 +15,7 @@ import numpy as np
 
 from ir.layout import Axes
 
-from .candidates import Candidate
+from ..candidates import Candidate
 from .network import Network
 
 Groups = tuple[Axes, ...]

@@ -10,9 +10,9 @@ from ir.graph import Node, Program, Value
 from ir.layout import collectives_of
 from ir.plan import Plan, Step
 
-from .cost import Costs
-from .machine import Machine
-from .plan_file import layout_text
+from ..cost import Costs
+from ..machine import Machine
+from ..plan_file import layout_text
 
 
 def seconds_text(seconds: float) -> str:

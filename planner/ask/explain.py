@@ -12,13 +12,13 @@ from ir.layout import Layout
 from ir.mesh import Mesh
 from ir.plan import Plan
 
-from .cost import Costs
-from .machine import Machine
-from .make import KEEP_SMALL
-from .pins import Pin, find_value, parse_pin
-from .plan_file import layout_text
-from .problem import Problem
-from .show import bytes_text, seconds_text
+from ..cost import Costs
+from ..machine import Machine
+from ..make import KEEP_SMALL
+from ..pins import Pin, find_value, parse_pin
+from ..plan_file import layout_text
+from ..problem import Problem
+from ..show import bytes_text, seconds_text
 
 
 @dataclass(frozen=True)
