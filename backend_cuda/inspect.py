@@ -80,20 +80,62 @@ def optimised(compiled: Any, mesh: Mesh) -> list[Performed]:
 
 def hlo_collectives(text: str, mesh: Mesh) -> list[Performed]:
     """The collectives of a module in HLO text."""
+    return [
+        Performed(Collective(i.kind, _axes(i.kind, i.groups, mesh), dtype, size), i.trips, number)
+        for number, i in enumerate(_instructions(text, mesh))
+        for dtype, size in i.operands
+    ]
+
+
+def received(compiled: Any, mesh: Mesh) -> np.ndarray:
+    """Bytes that each device of `mesh` receives in one run of a `jax.stages.Compiled`, whoever wrote the program.
+
+    Groups of devices may lie across the mesh in any way. In a group of n, of an operand of S bytes on each device, one
+    receives (n-1) S in an all-gather, 2 (n-1)/n S in an all-reduce, (n-1)/n S in a reduce-scatter or an all-to-all, and
+    S from another device in a permute. A collective that data decide on is an `InternalError`.
+    """
+    found = np.zeros(mesh.devices)
+    for i in _instructions(compiled.as_text(), mesh):
+        if i.trips is None or (i.kind not in _SHARES and i.kind != "collective_permute"):
+            raise InternalError(f"how much a {i.kind} moves is not known before it runs")
+        size = i.trips * sum(size for _, size in i.operands)
+        for group in i.groups.tolist():
+            if i.kind == "collective_permute":
+                found[group[1]] += size * (group[0] != group[1])
+            else:
+                found[group] += _SHARES[i.kind](len(group)) * size
+    return found
+
+
+_SHARES = {
+    "all_gather": lambda n: n - 1,
+    "all_reduce": lambda n: 2 * (n - 1) / n,
+    "reduce_scatter": lambda n: (n - 1) / n,
+    "all_to_all": lambda n: (n - 1) / n,
+}
+
+
+@dataclass(frozen=True)
+class _Instruction:
+    """A collective of an HLO module: groups of devices (pairs for a permute), (dtype, bytes) of each operand."""
+
+    kind: str
+    groups: np.ndarray
+    operands: list[tuple[str, int]]
+    trips: int | None
+
+
+def _instructions(text: str, mesh: Mesh) -> list[_Instruction]:
     entry, computations = _computations(text)
-    found: list[Performed] = []
-    count = 0
+    found: list[_Instruction] = []
 
     def visit(name: str, trips: int | None) -> None:
-        nonlocal count
         types = {i["name"]: i["type"] for i in computations[name]}
         for i in computations[name]:
             kind = i["op"].removesuffix("-start").replace("-", "_")
             if kind in KINDS and not i["op"].endswith("-done"):
-                axes = _axes(kind, _hlo_groups(i["rest"], mesh), mesh)
-                for dtype, size in _operands(kind, [types[o] for o in _NAME.findall(i["args"])]):
-                    found.append(Performed(Collective(kind, axes, dtype, size), trips, count))
-                count += 1
+                operands = list(_operands(kind, [types[o] for o in _NAME.findall(i["args"])]))
+                found.append(_Instruction(kind, _hlo_groups(i["rest"], mesh), operands, trips))
             inner = trips
             if i["op"] == "while":
                 known = re.search(r'"known_trip_count":\{"n":"(\d+)"', i["rest"])
@@ -226,16 +268,24 @@ def _hlo_groups(rest: str, mesh: Mesh) -> np.ndarray:
     if pairs:
         rows = [[int(n) for n in row.split(",")] for row in re.findall(r"\{([\d,]+)\}", pairs[1])]
         return np.array(rows or [range(mesh.devices)])
-    named = re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", rest)
+    named = re.search(
+        r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{([^}]*)\}", rest
+    )
     if named:
         own = Mesh(tuple((n, int(size)) for n, size in re.findall(r"'([^']+)'=(\d+)", named[1])))
-        return np.array(_rows(tuple(re.findall(r"'([^']+)'", named[2])), own))
+        rows = np.array(_rows(tuple(re.findall(r"'([^']+)'", named[4])), own))
+        return _iota(named[2], named[3])[rows] if named[2] else rows
     iota = re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", rest)
     if iota is None:
         raise InternalError(f"a collective's groups of devices are not understood: {rest[:200]}")
-    shape, sizes, order = ([int(n) for n in part.split(",")] if part else [] for part in iota.groups())
-    devices = np.arange(math.prod(sizes)).reshape(sizes)
-    return (devices.transpose(order) if order else devices).reshape(shape)
+    return _iota(iota[2], iota[3]).reshape([int(n) for n in iota[1].split(",")])
+
+
+def _iota(sizes: str, order: str | None) -> np.ndarray:
+    """0, 1, 2, … in an array of these sizes, its axes transposed into an order, flat: `[2,4]T(1,0)`."""
+    shape, axes = ([int(n) for n in part.split(",")] if part else [] for part in (sizes, order))
+    devices = np.arange(math.prod(shape)).reshape(shape)
+    return (devices.transpose(axes) if axes else devices).reshape(-1)
 
 
 # --- mesh axes ---
@@ -253,6 +303,9 @@ def _axes(kind: str, groups: np.ndarray, mesh: Mesh) -> Axes:
                 ways = [{tuple(r) for r in rows}]
             if wanted in ways:
                 return axes
+    if kind == "collective_permute":  # not around a ring: the axes along which anything moves
+        places = np.stack(np.unravel_index(groups, mesh.shape))
+        return tuple(a for a, p in zip(mesh.names, places, strict=True) if (p[:, 0] != p[:, 1]).any())
     raise InternalError(f"the groups {groups.tolist()} of a {kind} lie along no axes of the mesh {mesh}")
 
 
@@ -264,4 +317,4 @@ def _rows(axes: Axes, mesh: Mesh) -> list[list[int]]:
     return devices.transpose(order).reshape(-1, mesh.size(axes)).tolist()
 
 
-__all__ = ["KINDS", "Performed", "emitted", "hlo_collectives", "optimised"]
+__all__ = ["KINDS", "Performed", "emitted", "hlo_collectives", "optimised", "received"]

@@ -7,6 +7,7 @@ layouts are the business of `reshard`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,11 @@ class LaxCollectives:
         extent = x.shape[target] // parts
         start = jax.lax.axis_index(axes).astype(jnp.int32) * jnp.int32(extent)
         return jax.lax.dynamic_slice_in_dim(x, start, extent, target)
+
+    def permute(self, x: jax.Array, axes: Axes, pairs: Sequence[tuple[int, int]]) -> jax.Array:
+        """The block of the device that sends to this one. Devices along `axes`, which stand in the order of the mesh,
+        are numbered with the first axis major; `pairs` are (sender, receiver)."""
+        return jax.lax.ppermute(x, axes, list(pairs))
 
     def halo(self, x: jax.Array, axes: Axes, axis: int, width: int, parts: int, real: jax.Array | int) -> jax.Array:
         """The block extended on both sides by `width` elements of its periodic neighbours along an array axis.

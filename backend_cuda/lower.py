@@ -2,6 +2,10 @@
 
 It executes and never chooses: every operand is brought to the layout that the plan wants, by the moves that the plan
 stores, once per layout; every op computes on its blocks.
+
+What the plan recomputes stands behind a fence: a second copy takes its operands, those that are not second copies
+themselves, through `jax.lax.optimization_barrier` together with the result of the node before it. So XLA can neither
+merge it with the first copy nor run it earlier than the program does. (XLA:CPU removes such fences.)
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from ir.errors import InternalError
 from ir.graph import Node, Program, Value
 from ir.layout import Layout
 from ir.op import Halo
+from ir.passes.recompute import again
 from ir.place import Place
 from ir.plan import Plan
 
@@ -33,7 +38,7 @@ def lower(program: Program, plan: Plan, comm: LaxCollectives | None = None) -> B
     device the function must run inside `jax.shard_map(..., check_vma=False)` over axes of the plan's names.
     """
     comm = comm or LaxCollectives()
-    program = fuse_transforms(program, plan)
+    program = fuse_transforms(plan.applied(program), plan)
 
     def run(*blocks: jax.Array) -> dict[str, jax.Array]:
         if len(blocks) != len(program.inputs):
@@ -51,8 +56,12 @@ class _Run:
         self.blocks: dict[tuple[str, Layout], jax.Array] = {
             (i.name, plan.layouts[i.name]): b for i, b in zip(program.inputs, blocks, strict=True)
         }
+        self.second = {again(name) for name in plan.recompute}
+        self.fenced: dict[tuple[str, Layout, str], jax.Array] = {}
+        before = None
         for node in program.nodes:
-            self._node(node)
+            self._node(node, before)
+            before = before if node.key in self.second else node
 
     def outputs(self) -> dict[str, jax.Array]:
         found = {}
@@ -71,9 +80,23 @@ class _Run:
             self.blocks[value.name, wanted] = reshard(self.comm, x, value.type, path, start, self.plan.mesh)
         return self.blocks[value.name, wanted]
 
-    def _node(self, node: Node) -> None:
+    def _fence(self, value: Value, layout: Layout, before: Node) -> jax.Array:
+        """A value's block that is not at hand before the result of another node is."""
+        key = value.name, layout, before.key
+        if key not in self.fenced:
+            gate = self.blocks[before.key, self.plan.layouts[before.key]]
+            self.fenced[key] = jax.lax.optimization_barrier((self._fetch(value, layout), gate))[0]
+        return self.fenced[key]
+
+    def _node(self, node: Node, before: Node | None) -> None:
         wanted = list(self.plan.wanted(node))
-        blocks = [self._fetch(value, layout) for value, layout in wanted]
+        if node.key in self.second and before is not None:
+            blocks = [
+                self._fetch(v, layout) if v.name in self.second else self._fence(v, layout, before)
+                for v, layout in wanted
+            ]
+        else:
+            blocks = [self._fetch(value, layout) for value, layout in wanted]
         if node.op.regions():
             results = _scan(node, self.plan, self.comm, blocks)
         else:

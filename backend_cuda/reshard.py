@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from ir.dims import TensorType
 from ir.layout import Layout, Move, block, replay
 from ir.mesh import Mesh
+from ir.permute import routes
 
 from .lax_collectives import LaxCollectives, wrap
 
@@ -33,6 +34,8 @@ def reshard(
             x = comm.all_to_all(x, move.axes, source, target)
         elif move.kind == "slice":
             x = comm.slice(x, move.axes, target, parts)
+        elif move.kind == "permute":
+            x = _permute(comm, x, t, move, before, then, mesh)
         if move.source:
             x = _cut(x, source, block(t[move.source], mesh.size(then.axes(move.source))))
     return x
@@ -50,6 +53,19 @@ def attach_halo(comm: LaxCollectives, x: jax.Array, t: TensorType, dim: str, wid
         start = jax.lax.axis_index(axes).astype(jnp.int32) * jnp.int32(extent)
         real = jnp.minimum(jnp.int32(extent), jnp.int32(t[dim]) - start)
     return comm.halo(x, axes, t.index(dim), width, parts, real)
+
+
+def _permute(
+    comm: LaxCollectives, x: jax.Array, t: TensorType, move: Move, before: Layout, then: Layout, mesh: Mesh
+) -> jax.Array:
+    """The block that another device holds, whole or as a piece of its own."""
+    found = routes(before.splits, then.splits, mesh)
+    for dim, pieces in found.pieces:
+        extent = block(t[dim], mesh.size(then.axes(dim)))
+        x = _grow(x, t.index(dim), extent * (max(pieces) + 1))
+        start = jnp.asarray(pieces, jnp.int32)[jax.lax.axis_index(move.axes)] * jnp.int32(extent)
+        x = jax.lax.dynamic_slice_in_dim(x, start, extent, t.index(dim))
+    return comm.permute(x, move.axes, found.pairs)
 
 
 def _grow(x: jax.Array, axis: int, extent: int) -> jax.Array:

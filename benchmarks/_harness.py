@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 
-def arguments(doc: str) -> argparse.Namespace:
+def parser(doc: str) -> argparse.ArgumentParser:
+    """The options that every benchmark has; one with more adds them."""
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("--quick", action="store_true", help="fewer and smaller repeats")
     parser.add_argument("--json", type=Path, help="write the results to this file too")
-    return parser.parse_args()
+    return parser
+
+
+def arguments(doc: str) -> argparse.Namespace:
+    return parser(doc).parse_args()
 
 
 def alternate(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from .errors import Diagnostic
+from .hashed import hash_once
 
 DTYPES = {
     "bool": ("bool", 1),
@@ -41,6 +43,7 @@ class Dim:
         return f"{self.name}={self.size}"
 
 
+@hash_once
 @dataclass(frozen=True)
 class TensorType:
     """A dtype and an ordered set of dims."""
@@ -53,24 +56,29 @@ class TensorType:
             raise Diagnostic("type", f"a tensor cannot have one dim twice: [{', '.join(self.names)}]")
 
     def __getitem__(self, dim: str) -> int:
-        return dict((d.name, d.size) for d in self.dims)[dim]
+        return self.sizes[dim]
 
     def __contains__(self, dim: str) -> bool:
         return dim in self.names
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(d.name for d in self.dims)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         return tuple(d.size for d in self.dims)
 
-    @property
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """The dims' sizes by name; not to be changed."""
+        return {d.name: d.size for d in self.dims}
+
+    @cached_property
     def size(self) -> int:
         return math.prod(self.shape)
 
-    @property
+    @cached_property
     def itemsize(self) -> int:
         return DTYPES[self.dtype][1]
 

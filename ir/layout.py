@@ -14,11 +14,12 @@ from itertools import combinations, permutations
 
 from .dims import TensorType
 from .errors import InternalError
+from .hashed import hash_once
 from .mesh import Mesh
+from .permute import Axes, Splits, moved_axes, rearranged
 
-Axes = tuple[str, ...]
 
-
+@hash_once
 @dataclass(frozen=True)
 class Layout:
     """Where a value lives. Use `Layout.of`; the fields are normalised so that equal layouts compare equal."""
@@ -40,7 +41,10 @@ class Layout:
 
     def axes(self, dim: str) -> Axes:
         """The axes that split `dim`, major first; empty where it is whole."""
-        return next((a for d, a in self.splits if d == dim), ())
+        for d, axes in self.splits:
+            if d == dim:
+                return axes
+        return ()
 
     @property
     def used(self) -> frozenset[str]:
@@ -96,6 +100,7 @@ class Move:
     all_gather       `source` split (innermost) over axes → whole there
     all_to_all       `source` split (innermost) over axes → `target` split (further) over axes
     slice            whole over axes → `target` split (further) over axes; free
+    permute          blocks passed on whole or in pieces among the devices along axes → split as in `splits`
     halo             the edges of the blocks of `source`, `width` wide, from both neighbours (not a reshard)
     """
 
@@ -104,6 +109,7 @@ class Move:
     source: str | None = None
     target: str | None = None
     width: int = 0
+    splits: Splits = ()
 
     def __str__(self) -> str:
         what = {
@@ -112,6 +118,7 @@ class Move:
             "all_gather": f" {self.source}",
             "all_to_all": f" {self.source} -> {self.target}",
             "slice": f" -> {self.target}",
+            "permute": f" to {str(Layout.of(dict(self.splits)))[1:-1]}",
             "halo": f" {self.source} by {self.width}",
         }[self.kind]
         return f"{self.kind}({'+'.join(self.axes)}){what}"
@@ -120,6 +127,8 @@ class Move:
 def after(move: Move, layout: Layout, t: TensorType, mesh: Mesh) -> Layout | None:
     """The layout that `move` leads to, or None where it is not legal from `layout`."""
     axes, split, partial = move.axes, layout.split, layout.partial
+    if move.kind == "permute":
+        return _permuted(move, layout, t, mesh)
     if move.kind in ("all_reduce", "reduce_scatter"):
         if not set(axes) <= partial or (move.kind == "reduce_scatter" and layout.reduce != "sum"):
             return None
@@ -141,6 +150,20 @@ def after(move: Move, layout: Layout, t: TensorType, mesh: Mesh) -> Layout | Non
     return Layout.of(split, partial, layout.reduce)
 
 
+def _permuted(move: Move, layout: Layout, t: TensorType, mesh: Mesh) -> Layout | None:
+    """The layout after a permute: every block of it lies within one block of the old layout."""
+    then = Layout.of(dict(move.splits), layout.partial, layout.reduce)
+    if sum(len(axes) for _, axes in move.splits) + len(layout.partial) > len(then.used):
+        return None  # an axis at two places
+    if move.axes != moved_axes(layout.splits, move.splits, mesh) or not move.axes:
+        return None
+    for d in t.dims:
+        old, new = mesh.size(layout.axes(d.name)), mesh.size(then.axes(d.name))
+        if new % old or (old > 1 and block(d.size, new) * (new // old) != block(d.size, old)):
+            return None
+    return then if all(d in t for d, _ in move.splits) else None
+
+
 def moves_from(layout: Layout, t: TensorType, mesh: Mesh) -> Iterator[tuple[Move, Layout]]:
     """Every legal move from a layout with where it leads, over one axis or several at once."""
     free = [a for a in mesh.names if a not in layout.used]
@@ -154,6 +177,9 @@ def moves_from(layout: Layout, t: TensorType, mesh: Mesh) -> Iterator[tuple[Move
             candidates += [Move("all_to_all", held[cut:], source=dim, target=d) for d in t.names if d != dim]
     for axes in _subsets(free):
         candidates += [Move("slice", order, target=d) for order in permutations(axes) for d in t.names]
+    long = tuple(d.name for d in t.dims if d.size > 1)
+    for splits in rearranged(layout.splits, tuple(free), long, mesh) if layout.splits else ():
+        candidates.append(Move("permute", moved_axes(layout.splits, splits, mesh), splits=splits))
     for move in candidates:
         if (then := after(move, layout, t, mesh)) is not None:
             yield move, then
@@ -184,6 +210,9 @@ def collectives_of(move: Move, t: TensorType, layout: Layout, mesh: Mesh) -> tup
     """The collectives that a move from `layout` performs: none for a slice, two permutes for a halo."""
     if move.kind == "slice":
         return ()
+    if move.kind == "permute":
+        size = block_bytes(t, Layout.of(dict(move.splits)), mesh)
+        return (Collective("collective_permute", move.axes, t.dtype, size),)
     shape = dict(zip(t.names, block_shape(t, layout, mesh), strict=True))
     if move.kind == "halo":
         assert move.source is not None

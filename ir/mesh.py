@@ -6,10 +6,13 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from .errors import Diagnostic
+from .hashed import hash_once
 
 
+@hash_once
 @dataclass(frozen=True)
 class Mesh:
     """Ordered mesh axes; the empty mesh is one device."""
@@ -36,22 +39,30 @@ class Mesh:
             raise Diagnostic("plan", f'the mesh "{text}" names one axis twice', where="mesh", hint="axis names differ")
         return cls(tuple(axes))
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.axes)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         return tuple(size for _, size in self.axes)
 
-    @property
+    @cached_property
     def devices(self) -> int:
         return math.prod(self.shape)
 
     def size(self, axes: str | Iterable[str]) -> int:
         """The number of devices along one axis or the product over several."""
-        sizes = dict(self.axes)
-        return sizes[axes] if isinstance(axes, str) else math.prod(sizes[a] for a in axes)
+        known, axes = self._sizes, axes if isinstance(axes, str | tuple) else tuple(axes)
+        found = known.get(axes)
+        if found is None:
+            found = known[axes] = math.prod(known[a] for a in axes)
+        return found
+
+    @cached_property
+    def _sizes(self) -> dict[str | tuple[str, ...], int]:
+        """Sizes by axis, and by axes once they are asked for."""
+        return dict(self.axes)
 
     def without(self, axes: Iterable[str]) -> Mesh:
         gone = set(axes)

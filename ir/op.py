@@ -12,8 +12,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations, product
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .dims import Dim, TensorType
 from .layout import Axes, Layout, Move, block
@@ -177,14 +178,15 @@ class Op(ABC):
     def operand_layout(self, index: int, operands: tuple[TensorType, ...], strategy: Strategy) -> Layout:
         """The layout in which operand `index` must arrive."""
         t = operands[index]
-        carried = strategy.carry and index in self.linear(*operands)[strategy.group]
+        carried = strategy.carry and index in facts(self, operands).linear[strategy.group]
         return Layout.of({d: a for d, a in strategy.splits if d in t}, strategy.carry if carried else ())
 
     def result_layouts(self, operands: tuple[TensorType, ...], strategy: Strategy) -> tuple[Layout, ...]:
         """The layouts in which the results leave."""
-        roles, renames, split = self.roles(*operands), self.renames(), strategy.split
+        known, split = facts(self, operands), strategy.split
+        roles, renames = known.roles, known.renames
         layouts = []
-        for t in self.results(*operands):
+        for t in known.results:
             kept = {renames.get(d, d): a for d, a in split.items() if renames.get(d, d) in t}
             partial, kind = set(strategy.carry), "sum"
             for dim, axes in split.items():
@@ -200,16 +202,16 @@ class Op(ABC):
     def halos(self, operands: tuple[TensorType, ...], strategy: Strategy) -> tuple[tuple[int, Move], ...]:
         """The halo exchanges of a strategy: (operand index, move)."""
         found = []
-        for dim, role in self.roles(*operands).items():
-            axes = strategy.split.get(dim, ())
-            if isinstance(role, Halo) and axes:
+        for dim, role in facts(self, operands).roles.items():
+            if isinstance(role, Halo) and (axes := strategy.split.get(dim, ())):
                 move = Move("halo", axes, source=dim, width=role.width)
                 found += [(i, move) for i, t in enumerate(operands) if dim in t]
         return tuple(found)
 
     def illegal(self, operands: tuple[TensorType, ...], strategy: Strategy, mesh: Mesh) -> str | None:
         """Why a strategy cannot run, in words with what would do; None when it can."""
-        roles, sizes = self.roles(*operands), self.dims(*operands)
+        known = facts(self, operands)
+        roles, sizes = known.roles, known.sizes
         seen: dict[str, str] = {a: "a partial sum" for a in strategy.carry}
         for dim, axes in strategy.splits:
             for axis in axes:
@@ -225,7 +227,7 @@ class Op(ABC):
                     f"{self.name} needs {role.width} neighbours along '{dim}', more than its smallest of {parts} blocks"
                 )
         if strategy.carry:
-            if not self.linear(*operands):
+            if not known.linear:
                 return f"{self.name} is not linear: its operands must be whole sums"
             kinds = {r.kind for d, r in roles.items() if isinstance(r, Reduce) and strategy.split.get(d)}
             if kinds - {"sum"}:
@@ -234,26 +236,11 @@ class Op(ABC):
 
     def strategies(self, operands: tuple[TensorType, ...], mesh: Mesh) -> Iterator[Strategy]:
         """Every legal strategy on a mesh: each axis splits a dim, carries a partial sum, or is idle."""
-        roles, sizes = self.roles(*operands), self.dims(*operands)
-        splittable = [d for d in sizes if not isinstance(roles.get(d), Whole) and sizes[d] > 1]
-        groups = range(len(self.linear(*operands)))
-        choices = [None, *splittable, *groups]
-        for choice in product(choices, repeat=len(mesh.axes)):
-            held: dict[str, list[str]] = {}
-            carried: dict[int, set[str]] = {}
-            for axis, picked in zip(mesh.names, choice, strict=True):
-                if isinstance(picked, str):
-                    held.setdefault(picked, []).append(axis)
-                elif picked is not None:
-                    carried.setdefault(picked, set()).add(axis)
-            if len(carried) > 1:
-                continue
-            group, carry = next(iter(carried.items()), (0, set()))
-            orders = [[(d, order) for order in permutations(axes)] for d, axes in held.items()]
-            for split in product(*orders):
-                strategy = Strategy.of(dict(split), frozenset(carry), group)
-                if self.illegal(operands, strategy, mesh) is None:
-                    yield strategy
+        known = facts(self, operands)
+        splittable = tuple(d for d, n in known.sizes.items() if n > 1 and not isinstance(known.roles.get(d), Whole))
+        for strategy in _placements(splittable, len(known.linear), mesh.names):
+            if self.illegal(operands, strategy, mesh) is None:
+                yield strategy
 
     def bytes_touched(self, operands: tuple[TensorType, ...]) -> float:
         """Memory traffic of the whole op, every operand read and every result written once [bytes]."""
@@ -273,6 +260,42 @@ class Op(ABC):
         results = ", ".join(map(str, self.results(*operands)))
         head = f"{self.name}: {', '.join(map(str, operands))} -> {results}"
         return f"{head}\n    roles {shown}\n    flops {self.flops(*operands):,.0f}"
+
+
+class Facts(NamedTuple):
+    """What an op says of itself on given operand types; not to be changed."""
+
+    roles: Mapping[str, Role]
+    sizes: Mapping[str, int]
+    results: tuple[TensorType, ...]
+    renames: Mapping[str, str]
+    linear: tuple[tuple[int, ...], ...]
+
+
+@lru_cache(maxsize=4096)
+def facts(op: Op, operands: tuple[TensorType, ...]) -> Facts:
+    """The op's own rules, looked up once: the search asks for them once for each of many strategies."""
+    return Facts(op.roles(*operands), op.dims(*operands), op.results(*operands), op.renames(), op.linear(*operands))
+
+
+@lru_cache(maxsize=1024)
+def _placements(splittable: tuple[str, ...], groups: int, axes: Axes) -> tuple[Strategy, ...]:
+    """Every strategy that splits the given dims or carries one of the groups over the axes, legal or not, in order."""
+    found = []
+    for choice in product([None, *splittable, *range(groups)], repeat=len(axes)):
+        held: dict[str, list[str]] = {}
+        carried: dict[int, set[str]] = {}
+        for axis, picked in zip(axes, choice, strict=True):
+            if isinstance(picked, str):
+                held.setdefault(picked, []).append(axis)
+            elif picked is not None:
+                carried.setdefault(picked, set()).add(axis)
+        if len(carried) > 1:
+            continue
+        group, carry = next(iter(carried.items()), (0, set()))
+        orders = [[(d, order) for order in permutations(axes)] for d, axes in held.items()]
+        found += [Strategy.of(dict(split), frozenset(carry), group) for split in product(*orders)]
+    return tuple(found)
 
 
 def log2(n: int) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .errors import InternalError
 from .graph import Node, Program, Value
@@ -55,7 +56,23 @@ class Plan:
     prediction: Prediction | None = None
     machine: str = ""
     pins: tuple[str, ...] = ()
-    """The user's pins as text, for the printed plan."""
+    """The user's orders as text: pins, `ban …` and `prefer …`, for the printed plan."""
+    preferred: tuple[Preferred, ...] = ()
+    """What came of each preference among them."""
+    recompute: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Values that are computed a second time, with the consumers that take the second copy (`ir.passes.recompute`)."""
+
+    copies: float = 0.0
+    """How many vectors like the latents a sampler holds beside the program: they count as memory throughout."""
+    certificate: Any = field(default=None, compare=False, repr=False)
+    """What proves that no plan is faster (`planner.certify`), as plain data; the planner's own."""
+
+    def applied(self, program: Program) -> Program:
+        """The program that the plan is for: the given one (or a region of it) with what is recomputed written out."""
+        from .passes.recompute import recompute
+
+        here = {n.key for n in program.nodes} if self.recompute else ()
+        return recompute(program, {name: keys for name, keys in self.recompute.items() if name in here})
 
     def path(self, value: Value, wanted: Layout) -> tuple[Move, ...]:
         """The moves that bring a value to a layout; empty when it is there already."""
@@ -90,6 +107,7 @@ class Plan:
                 for move, before, after in replay(self.path(value, wanted), start, value.type, self.mesh):
                     yield Step(value, move, before, after, consumer, trips)
 
+        program = self.applied(program)
         for node in program.nodes:
             for value, wanted in self.wanted(node):
                 yield from reshard(value, wanted, node.key)
@@ -115,6 +133,19 @@ class Plan:
             for collective in collectives_of(step.move, step.value.type, step.before, self.mesh):
                 found[collective] += step.trips
         return found
+
+
+@dataclass(frozen=True)
+class Preferred:
+    """What came of one preference: whether the plan has it, and the seconds that this costs or would cost.
+
+    `extra` is None where no plan has it beside the others that were met; `note` says what else a reader should know.
+    """
+
+    text: str
+    met: bool
+    extra: float | None
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,25 +3,33 @@
 A region (the body of a scan) joins the same network, its costs multiplied by its trips: its inputs are variables, its
 tied outputs are wanted in the layout of the carry that they feed, and each result of the node lies as the region
 output that it comes from.
+
+Where values may be recomputed, the program holds all second copies (`ir.passes.recompute`) and `second` names them:
+such a node may also be absent, and each of its consumers chooses between the kept value and the second copy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 
+from ir.dims import TensorType
 from ir.errors import InternalError
 from ir.graph import Node, Program, Value
-from ir.layout import Axes, Layout
+from ir.layout import WHOLE, Axes, Layout
+from ir.op import Op
 from ir.plan import Plan
 
-from .candidates import Candidate, Candidates, Chains
+from .candidates import ABSENT, Candidate, Candidates, Chains
 from .cost import split_bytes, trips_of
+from .fusion import Fusion
 from .memory import Schedule
-from .solve.network import Network, Star, Use, Variable
 from .reshard import Reshards
+from .solve.network import Network, Star, Use, Variable
 
 Filter = Callable[[Value, Layout], bool]
 Tie = Callable[[Value, Layout], float]
@@ -38,7 +46,7 @@ class Impossible(Exception):
 @dataclass
 class _Wanted:
     variable: int
-    layouts: list[tuple[Layout, ...]]
+    layouts: tuple[tuple[Layout, ...], ...]
     """By state."""
     consumer: str
 
@@ -49,10 +57,25 @@ class _Made:
 
     value: Value
     source: int
-    layouts: list[Layout]
-    """By state of the source."""
+    layouts: tuple[Layout | None, ...]
+    """By state of the source; None where it is absent."""
     trips: int
     wanted: list[_Wanted] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """What the states of a node imply: alike for all nodes of one op on operands of the same types."""
+
+    states: list[Candidate]
+    seconds: np.ndarray
+    tie: np.ndarray
+    wants: tuple[tuple[tuple[Layout, ...], ...], ...]
+    """By distinct operand and state, the layouts wanted."""
+    leaves: tuple[tuple[Layout | None, ...], ...]
+    """By result and state; None where the node is absent."""
+    left: tuple[tuple[Layout, ...], ...]
+    """By result, the layouts in which some state leaves it."""
 
 
 @dataclass
@@ -67,13 +90,38 @@ class Builder:
     fixed: Mapping[str, Layout]
     """Outputs that are forced to a layout, by the name that `Plan.outputs` uses."""
     tie: Tie
-    """What decides between layouts of equal price, smaller first."""
+    """What decides between layouts of equal price, smaller first; it sees no more of a value than its type."""
+    copies: float = 0.0
+    """How many vectors like the latents a sampler holds beside the program."""
     variables: list[Variable] = field(default_factory=list)
     nodes: dict[int, Node] = field(default_factory=dict)
     inputs: dict[int, list[Value]] = field(default_factory=dict)
     outputs: dict[str, int] = field(default_factory=dict)
     """The variable that holds each output's layout, by the name that `Plan.outputs` uses."""
     made: dict[str, _Made] = field(default_factory=dict)
+    second: Mapping[str, Value] = field(default_factory=dict)
+    """The second copies, with what they are copies of."""
+    inlined: set[str] = field(default_factory=set)
+    """Of those originals, the ones that the compiler makes inside the kernels that use them."""
+    choices: dict[tuple[Op, tuple[TensorType, ...], tuple[int, ...]], _Choices] = field(default_factory=dict)
+    """By op, types and which operands are one value: what nobody restricts."""
+    tuples: dict[tuple[Any, ...], tuple[Any, ...]] = field(default_factory=dict)
+    """One tuple for all equal ones, so that they are told apart by identity."""
+    stars: dict[tuple[Any, ...], Star] = field(default_factory=dict)
+    """A star for each type, layouts of the source and layouts wanted: prices and labels are shared by all alike."""
+
+    def fresh(self, second: Mapping[str, Value]) -> Builder:
+        """An empty builder under the same rules, for the program with second copies."""
+        return Builder(
+            self.candidates,
+            self.reshards,
+            self.chains,
+            self.allow,
+            self.fixed,
+            self.tie,
+            copies=self.copies,
+            second=second,
+        )
 
     @property
     def free_axes(self) -> Axes:
@@ -81,14 +129,45 @@ class Builder:
         return tuple(a for a in self.candidates.mesh.names if a not in (self.chains.axes or ()))
 
     def build(self, program: Program) -> Network:
+        fusion = Fusion.of(program)
+        self.inlined = {v.name for v in self.second.values() if fusion.inlined[v.name]}
         for i in program.inputs:
             self._input(i.value, 1)
         self._body(program, 1)
         self._outputs(program, "")
         schedule = Schedule.of(program)
-        return Network(self.variables, [self._star(m, schedule) for m in self.made.values()])
+        stars = [self._star(m, schedule) for m in self.made.values()]
+        stars += [self._packed(name, *packed) for name, packed in schedule.packed.items()]
+        if self.copies:
+            held = {i.name for i in program.inputs_of("latent")}
+            stars += [self._sampler(s, schedule) for s in stars if s.value.name in held]
+        return Network(self.variables, stars)
 
-    def _variable(self, name: str, states: list, cost: list[float], tie: list[float]) -> int:
+    def _packed(self, name: str, node: Node, index: int, life: tuple[int, int]) -> Star:
+        """The memory of what a node packs of one of its operands."""
+        if node.op.regions():
+            inner = self.made[_region_operands(node)[index].name]
+            variable, layouts = inner.source, inner.layouts
+        else:
+            variable = next(v for v, n in self.nodes.items() if n.key == node.key)
+            states = self.variables[variable].states
+            layouts = self._one(None if c is ABSENT else c.wants[index] for c in states)
+        star = self._priced(Value(f"packed:{name}", node.types[index]), layouts, [])
+        return replace(star, source=variable, life=life)
+
+    def _sampler(self, star: Star, schedule: Schedule) -> Star:
+        """The memory of a sampler's vectors, which lie as the latents do."""
+        life = (0, schedule.steps - 1)
+        return replace(
+            star,
+            value=Value(f"sampler:{star.value.name}", star.value.type),
+            uses=[],
+            life=life,
+            stored=True,
+            bytes=self.copies * star.bytes,
+        )
+
+    def _variable(self, name: str, states: list, cost: Sequence[float] | np.ndarray, tie: Sequence[float] | np.ndarray):
         self.variables.append(Variable(name, states, np.array(cost, float), np.array(tie, float)))
         return len(self.variables) - 1
 
@@ -100,12 +179,17 @@ class Builder:
         if not states:
             raise Impossible(value, None)
         variable = self._variable(value.name, states, [0.0] * len(states), [self.tie(value, x) for x in states])
-        self.made[value.name] = _Made(value, variable, states, trips)
+        self.made[value.name] = _Made(value, variable, self._one(states), trips)
         self.inputs[variable] = [value]
         return variable
 
-    def _want(self, value: Value, variable: int, layouts: list[tuple[Layout, ...]], consumer: str) -> None:
-        self.made[value.name].wanted.append(_Wanted(variable, layouts, consumer))
+    def _want(self, value: Value, variable: int, layouts: Iterable[tuple[Layout, ...]], consumer: str) -> None:
+        self.made[value.name].wanted.append(_Wanted(variable, self._one(layouts), consumer))
+
+    def _one(self, items: Iterable[Any]) -> tuple[Any, ...]:
+        """The one tuple that holds these items."""
+        found = tuple(items)
+        return self.tuples.setdefault(found, found)
 
     def _body(self, program: Program, trips: int) -> None:
         for node in program.nodes:
@@ -115,24 +199,60 @@ class Builder:
                 self._node(node, trips)
 
     def _node(self, node: Node, trips: int) -> None:
-        sizes = node.op.dims(*node.types)
-        states = [
-            c
-            for c in self.candidates.of_node(node)
-            if self.chains.allow_strategy(c.strategy, sizes)
-            and all(self.allow(v, layout) for v, layout in zip(node.results, c.leaves, strict=True))
-        ]
+        found = self._choices(node)
+        variable = self._variable(node.key, found.states, trips * found.seconds, found.tie)
+        self.nodes[variable] = node
+        for value, wants in zip(dict.fromkeys(node.operands), found.wants, strict=True):
+            if (kept := self.second.get(value.name)) is not None:
+                again = [kept.name in c.again for c in found.states]
+                self._want(kept, variable, (() if a else w for a, w in zip(again, wants, strict=True)), node.key)
+                wants = (w if a else () for a, w in zip(again, wants, strict=True))
+            self._want(value, variable, wants, node.key)
+        for value, leaves in zip(node.results, found.leaves, strict=True):
+            self.made[value.name] = _Made(value, variable, leaves, trips)
+
+    def _choices(self, node: Node) -> _Choices:
+        """The states of a node with what they imply; those that the pins leave."""
+        which = tuple(node.operands.index(v) for v in node.operands)
+        key = node.op, node.types, which
+        if key not in self.choices:
+            sizes = node.op.dims(*node.types)
+            legal = [c for c in self.candidates.of_node(node) if self.chains.allow_strategy(c.strategy, sizes)]
+            self.choices[key] = self._implied(node, which, legal)
+        found, originals = self.choices[key], [self.second.get(v.name, v) for v in node.results]
+        free = all(self.allow(v, x) for v, left in zip(originals, found.left, strict=True) for x in left)
+        if free and found.states and not self.second:
+            return found
+        states = [c for c in found.states if all(self.allow(v, x) for v, x in zip(originals, c.leaves, strict=True))]
         if not states:
             raise Impossible(node.results[0], node)
-        cost = [trips * (c.compute + c.halos) for c in states]
-        tie = [sum(self.tie(v, x) for v, x in zip(node.results, c.leaves, strict=True)) for c in states]
-        variable = self._variable(node.key, states, cost, tie)
-        self.nodes[variable] = node
-        for value in dict.fromkeys(node.operands):
-            at = [i for i, v in enumerate(node.operands) if v == value]
-            self._want(value, variable, [tuple(dict.fromkeys(c.wants[i] for i in at)) for c in states], node.key)
-        for i, value in enumerate(node.results):
-            self.made[value.name] = _Made(value, variable, [c.leaves[i] for c in states], trips)
+        return self._implied(node, which, self._with_second(node, states) if self.second else states)
+
+    def _implied(self, node: Node, which: tuple[int, ...], states: list[Candidate]) -> _Choices:
+        wants = []
+        for operand in dict.fromkeys(which):
+            at = [i for i, first in enumerate(which) if first == operand]
+            wants.append(self._one(() if c is ABSENT else tuple(dict.fromkeys(c.wants[i] for i in at)) for c in states))
+        leaves = tuple(
+            self._one(None if c is ABSENT else c.leaves[i] for c in states) for i in range(len(node.results))
+        )
+        tie = [sum(self.tie(v, x) for v, x in zip(node.results, c.leaves, strict=c is not ABSENT)) for c in states]
+        seconds = np.array([c.compute + c.halos for c in states], float)
+        left = tuple(tuple(x for x in dict.fromkeys(by_state) if x is not None) for by_state in leaves)
+        return _Choices(states, seconds, np.array(tie, float), tuple(wants), leaves, left)
+
+    def _with_second(self, node: Node, states: list[Candidate]) -> list[Candidate]:
+        """The states with every choice of the operands that are taken recomputed, and absence for a second copy.
+
+        What the compiler makes anew inside the kernels that use it is not kept for them: its second copy is taken, so
+        that what it is made of lives no longer than the choices say.
+        """
+        names = [self.second[v.name].name for v in dict.fromkeys(node.operands) if v.name in self.second]
+        anew = frozenset(self.inlined.intersection(names))
+        names = [n for n in names if n not in anew]
+        choices = [anew.union(c) for n in range(len(names) + 1) for c in combinations(names, n)]
+        found = [replace(c, again=again) if again else c for again in choices for c in states]
+        return [ABSENT, *found] if node.key in self.second else found
 
     def _region(self, node: Node, trips: int) -> None:
         (region,) = node.op.regions()
@@ -155,7 +275,7 @@ class Builder:
                     raise Impossible(value, node)
                 self._narrow(variable, keep)
                 states = self.variables[variable].states
-            self.made[value.name] = _Made(value, variable, list(states), trips)
+            self.made[value.name] = _Made(value, variable, self._one(states), trips)
             self.inputs.setdefault(variable, []).append(value)
 
     def _narrow(self, variable: int, keep: list[int]) -> None:
@@ -164,10 +284,10 @@ class Builder:
         self.variables[variable] = Variable(v.name, [v.states[s] for s in keep], v.cost[keep], v.tie[keep])
         for made in self.made.values():
             if made.source == variable:
-                made.layouts = [made.layouts[s] for s in keep]
+                made.layouts = self._one(made.layouts[s] for s in keep)
             for wanted in made.wanted:
                 if wanted.variable == variable:
-                    wanted.layouts = [wanted.layouts[s] for s in keep]
+                    wanted.layouts = self._one(wanted.layouts[s] for s in keep)
 
     def _outputs(self, program: Program, prefix: str) -> None:
         for name, value in program.outputs:
@@ -183,55 +303,127 @@ class Builder:
             self._want(value, variable, [(x,) for x in self.variables[variable].states], f"output {prefix}{name}")
 
     def _star(self, made: _Made, schedule: Schedule) -> Star:
-        layouts = list(dict.fromkeys([*made.layouts, *(x for w in made.wanted for state in w.layouts for x in state)]))
-        graph = self.reshards.graph(made.value.type, layouts)
+        uses = [w for w in made.wanted if w.variable != made.source]
+        for w in made.wanted:
+            if w.variable == made.source and w.layouts != tuple((x,) for x in made.layouts):
+                raise InternalError(f"{made.value} is tied to itself in another layout")
+        key = made.value.type, id(made.layouts), *(id(w.layouts) for w in uses)
+        if key not in self.stars:
+            self.stars[key] = self._priced(made.value, made.layouts, [w.layouts for w in uses])
+        alike = self.stars[key]
+        return replace(
+            alike,
+            value=made.value,
+            source=made.source,
+            price=alike.price if made.trips == 1 else made.trips * alike.price,
+            life=self._life(made.value, schedule),
+            stored=schedule.stored[made.value.name],
+            scratch=alike.scratch if schedule.stored[made.value.name] else alike.scratch + _own(alike),
+            uses=[
+                replace(u, variable=w.variable, time=schedule.at[w.consumer])
+                for u, w in zip(alike.uses, uses, strict=True)
+            ],
+        )
+
+    def _priced(
+        self, value: Value, made: tuple[Layout | None, ...], wanted: Sequence[tuple[tuple[Layout, ...], ...]]
+    ) -> Star:
+        """The star of a value left and wanted so, for one trip: prices and labels, not yet who leaves and wants it."""
+        left = dict.fromkeys(x for x in made if x is not None)
+        wants = [tuple(dict.fromkeys(by_state)) for by_state in wanted]
+        layouts = list(dict.fromkeys([*left, *(x for label in wants for sets in label for x in sets)]))
+        graph = self.reshards.graph(value.type, layouts)
         index = {x: i for i, x in enumerate(layouts)}
         at = np.array([graph.index[x] for x in layouts], int)
         grid = np.ix_(at, at)
-        labels = np.array([index[x] for x in made.layouts], int)
         star = Star(
-            made.value,
-            made.source,
-            labels,
+            value,
+            -1,
+            np.array([len(layouts) if x is None else index[x] for x in made], int),
             layouts,
-            made.trips * graph.seconds[grid],
+            graph.seconds[grid],
             graph.collectives[grid],
-            life=schedule.life[made.value.name],
-            stored=schedule.stored[made.value.name],
-            bytes=np.array([split_bytes(made.value.type, x, self.reshards.mesh) for x in layouts], float),
+            bytes=np.array([split_bytes(value.type, x, self.reshards.mesh) for x in layouts], float),
             scratch=graph.scratch[grid],
         )
-        for w in made.wanted:
-            sets = [tuple(index[x] for x in state) for state in w.layouts]
-            if w.variable == made.source:
-                if any(s != (label,) for s, label in zip(sets, labels, strict=True)):
-                    raise InternalError(f"{made.value} is tied to itself in another layout")
-                continue
-            distinct = sorted(set(sets))
-            number = {s: i for i, s in enumerate(distinct)}
-            star.uses.append(
-                Use(w.variable, np.array([number[s] for s in sets], int), distinct, schedule.at[w.consumer])
-            )
+        if None in made:
+            _add_absence(star)
+        for by_state, sets in zip(wanted, wants, strict=True):
+            indices = {s: tuple(index[x] for x in s) for s in sets}
+            distinct = sorted(indices.values())
+            rank = {i: n for n, i in enumerate(distinct)}
+            number = {s: rank[i] for s, i in indices.items()}
+            star.uses.append(Use(-1, np.array([number[s] for s in by_state], int), distinct))
         return star
+
+    def _life(self, value: Value, schedule: Schedule) -> tuple[int, int]:
+        """From where the value is made to its last sure consumer; a second copy has none."""
+        first, last = schedule.life[value.name]
+        return (first, first) if value.name in self.second else (first, last)
+
+    def without_idle(self, states: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The states without second copies that nothing takes."""
+        states = np.array(states)
+        for variable, node in reversed(self.nodes.items()):  # what takes a copy comes after it
+            original = self.second.get(node.key)
+            if original is not None and not any(original.name in self._chosen(v, states).again for v in self.nodes):
+                states[variable] = self.variables[variable].states.index(ABSENT)
+        return states
+
+    def _chosen(self, variable: int, states: np.ndarray) -> Candidate:
+        return self.variables[variable].states[states[variable]]
 
     def plan(self, program: Program, states: Sequence[int] | np.ndarray, machine: str, pins: tuple[str, ...]) -> Plan:
         """The plan that a choice of states stands for, without its prediction."""
         layouts: dict[str, Layout] = {}
         strategies, reshards = {}, {}
+        recompute: dict[str, tuple[str, ...]] = {}
         for variable, node in self.nodes.items():
             chosen: Candidate = self.variables[variable].states[states[variable]]
+            if chosen is ABSENT:
+                continue
+            for name in sorted(chosen.again):
+                recompute[name] = (*recompute.get(name, ()), node.key)
             strategies[node.key] = chosen.strategy
             layouts |= {v.name: layout for v, layout in zip(node.results, chosen.leaves, strict=True)}
         for variable, values in self.inputs.items():
             layouts |= {v.name: self.variables[variable].states[states[variable]] for v in values}
         for made in self.made.values():
+            if made.value.name not in layouts:
+                continue
             start, graph = layouts[made.value.name], self.reshards.graph(made.value.type, ())
             for w in made.wanted:
                 for end in w.layouts[states[w.variable]]:
                     if end != start:
                         reshards[made.value.name, end] = graph.path(start, end)
         outputs = {name: self.variables[v].states[states[v]] for name, v in self.outputs.items()}
-        return Plan(self.candidates.costs.mesh, layouts, strategies, reshards, outputs, machine=machine, pins=pins)
+        mesh = self.candidates.costs.mesh
+        return Plan(
+            mesh,
+            layouts,
+            strategies,
+            reshards,
+            outputs,
+            machine=machine,
+            pins=pins,
+            recompute=recompute,
+            copies=self.copies,
+        )
+
+
+def _own(star: Star) -> np.ndarray:
+    """[from, to] the bytes of a value that is not stored, as long as it is moved by a collective."""
+    return np.where(star.ties > 0, star.bytes[:, None], 0.0)
+
+
+def _add_absence(star: Star) -> None:
+    """A last layout that stands for the value not being there: nothing can be made from it, and nothing is held."""
+    n = len(star.layouts)
+    star.layouts = [*star.layouts, WHOLE]
+    star.price = np.pad(star.price, (0, 1), constant_values=np.inf)
+    star.price[n, n] = 0.0
+    star.ties, star.scratch = np.pad(star.ties, (0, 1)), np.pad(star.scratch, (0, 1))
+    star.bytes = np.append(star.bytes, 0.0)
 
 
 def _region_operands(node: Node) -> tuple[Value, ...]:

@@ -51,6 +51,12 @@ class Candidate:
     leaves: tuple[Layout, ...]
     compute: float
     halos: float
+    again: frozenset[str] = frozenset()
+    """The operands of which it takes the second copy (see `planner.recompute`)."""
+
+
+ABSENT = Candidate(Strategy(), (), (), 0.0, 0.0)
+"""What a second copy is that no consumer takes."""
 
 
 @dataclass

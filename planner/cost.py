@@ -6,9 +6,14 @@ The model is roofline for computing and alpha-beta for communication:
     all_reduce      alpha log2 n + 2 (n-1)/n · S / beta   S: bytes of the operand on one device
     reduce_scatter  alpha log2 n +   (n-1)/n · S / beta
     all_gather      alpha log2 n +   (n-1)   · S / beta
-    all_to_all      alpha log2 n +   (n-1)/n · S / beta + 2 S / B      (repacked before it is sent)
+    all_to_all      alpha log2 n +   (n-1)/n · S / beta + 2 S / R      (repacked before it is sent)
     halo            2 (alpha + S / beta)                  S: bytes of one edge
+    permute         alpha        +             S / beta   S: bytes of the new block
     slice           0
+
+F, B and R are those of the op's class of work where the machine has them, and a machine with measured curves replaces
+alpha and beta by those (see `machine`). An all_gather or reduce_scatter along a dim that is not the first in memory is
+repacked too, on a machine that gives R.
 
 An op that is `Map` along all its dims (elementwise functions, broadcasts, coordinates) is fused by XLA into what uses
 it: it is charged no launch and a quarter of its memory traffic.
@@ -16,9 +21,8 @@ it: it is charged no launch and a quarter of its memory traffic.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,8 +31,15 @@ from ir.graph import Node, Program
 from ir.layout import Collective, Layout, Move, block, collectives_of
 from ir.mesh import Mesh
 from ir.op import Lookup, Map, Op, Strategy
+from ir.ops.contract import Contract
+from ir.ops.fft import Fourier
+from ir.ops.gather import Gather, ScatterAdd
+from ir.ops.linalg import Cholesky, TriangularSolve
+from ir.ops.pullback import Pullback
+from ir.ops.reduce import Reduction
 from ir.plan import Plan
 
+from .curves import share
 from .machine import Machine
 
 FUSED_TRAFFIC = 0.25
@@ -50,43 +61,51 @@ class Costs:
 
     def block_compute(self, op, types, results, strategy, wants, leaves, sizes, roles) -> float:
         """`compute`, with everything that the strategy implies at hand."""
-        share = 1.0
+        part = 1.0
         for dim, axes in strategy.splits:
             if not isinstance(roles.get(dim), Lookup):
-                share *= block(sizes[dim], self.mesh.size(axes)) / sizes[dim]
-        flops = op.flops(*types) * share
-        whole = sum(whole_bytes(t) for t in (*types, *results))
-        passes = op.bytes_touched(types) / whole if whole else 1.0  # an op that goes over its operands several times
+                part *= block(sizes[dim], self.mesh.size(axes)) / sizes[dim]
+        whole_flops, passes = _work(op, types)
+        flops = whole_flops * part
         touched = passes * sum(
             split_bytes(t, layout, self.mesh) for t, layout in zip((*types, *results), (*wants, *leaves), strict=True)
         )
         fused = all(isinstance(r, Map) for r in roles.values())
         launch = 0.0 if fused else self.machine.launch
         touched *= FUSED_TRAFFIC if fused else 1.0
-        rate = self.machine.flops(results[0].dtype)
-        return max(flops / rate, touched / self.machine.bandwidth()) + launch
+        kind = work_of(op, types)
+        rate = self.machine.flops(results[0].dtype, kind)
+        return max(flops / rate, touched / self.machine.bandwidth(kind)) + launch
 
     def collective(self, c: Collective) -> float:
         """Seconds of one collective."""
-        n = self.mesh.size(c.axes)
-        if n == 1:
+        if self.mesh.size(c.axes) == 1:
             return 0.0
-        alpha, beta = self.machine.link(self.mesh, c.axes).times(c.kind)
-        latency = alpha if c.kind == "collective_permute" else alpha * math.log2(n)
-        repack = 2 * c.bytes / self.machine.bandwidth() if c.kind == "all_to_all" else 0.0
-        return latency + self.sent(c) / beta + repack
+        repack = 2 * c.bytes / self.machine.bandwidth("repack") if c.kind == "all_to_all" else 0.0
+        return self.machine.collective(c.kind, self.mesh, c.axes, c.bytes) + repack
+
+    def priced(self, move: Move, t: TensorType, layout: Layout) -> Iterator[tuple[Collective, float]]:
+        """The collectives of one move of a value from `layout`, each with its seconds.
+
+        Collectives gather and scatter along the first dim in memory: where the dim is another one, the larger side is
+        transposed, which counts where the machine says how fast that is.
+        """
+        for c in collectives_of(move, t, layout, self.mesh):
+            seconds = self.collective(c)
+            if move.kind in ("all_gather", "reduce_scatter") and (rate := self.machine.rates("repack").bandwidth):
+                along = t.index(move.source or move.target or "")
+                if any(d.size > self.mesh.size(layout.axes(d.name)) for d in t.dims[:along]):
+                    larger = c.bytes * (self.mesh.size(c.axes) if move.kind == "all_gather" else 1)
+                    seconds += 2 * larger / rate
+            yield c, seconds
 
     def sent(self, c: Collective) -> float:
         """Bytes that each device sends in one collective."""
-        n = self.mesh.size(c.axes)
-        if c.kind == "collective_permute":
-            return float(c.bytes) if n > 1 else 0.0
-        share = {"all_reduce": 2 * (n - 1) / n, "all_gather": n - 1.0}.get(c.kind, (n - 1) / n)
-        return share * c.bytes
+        return share(c.kind, self.mesh.size(c.axes)) * c.bytes
 
     def move(self, move: Move, t: TensorType, layout: Layout) -> float:
         """Seconds of one move of a value from `layout`."""
-        return sum(self.collective(c) for c in collectives_of(move, t, layout, self.mesh))
+        return sum(seconds for _, seconds in self.priced(move, t, layout))
 
     def halos(self, op: Op, types: tuple[TensorType, ...], strategy: Strategy) -> float:
         """Seconds of a strategy's halo exchanges."""
@@ -94,21 +113,46 @@ class Costs:
         return sum(self.move(m, types[i], op.operand_layout(i, types, strategy)) for i, m in found)
 
 
+@lru_cache(maxsize=4096)
+def _work(op: Op, types: tuple[TensorType, ...]) -> tuple[float, float]:
+    """Flops of the whole op, and how often it goes over its operands and results."""
+    whole = sum(whole_bytes(t) for t in (*types, *op.results(*types)))
+    return op.flops(*types), op.bytes_touched(types) / whole if whole else 1.0
+
+
+@lru_cache(maxsize=4096)
+def work_of(op: Op, types: tuple[TensorType, ...]) -> str:
+    """The class of work (`machine.WORK`) that an op is, by which machines tell rates apart."""
+    if isinstance(op, Pullback):
+        return work_of(op.of, types[1:])
+    if isinstance(op, Contract) and set(types[0].names) == set(types[1].names):
+        return "reduce"  # a sum of products, and computed as one
+    for kind, ops in _CLASSES.items():
+        if isinstance(op, ops):
+            return kind
+    return "elementwise"
+
+
+_CLASSES: dict[str, tuple[type[Op], ...]] = {
+    "matmul": (Contract,),
+    "fft": (Fourier,),
+    "reduce": (Reduction,),
+    "gather": (Gather,),
+    "scatter": (ScatterAdd,),
+    "linalg": (Cholesky, TriangularSolve),
+}
+
+
 def whole_bytes(t: TensorType) -> int:
-    return _sizes(t)[1]
+    return t.size * t.itemsize
 
 
 def split_bytes(t: TensorType, layout: Layout, mesh: Mesh) -> int:
     """`ir.layout.block_bytes`, looking only at the dims that are split: the search asks for millions."""
-    sizes, total = _sizes(t)
+    sizes, total = t.sizes, t.size * t.itemsize
     for dim, axes in layout.splits:
         total = total // sizes[dim] * block(sizes[dim], mesh.size(axes))
     return total
-
-
-@lru_cache(maxsize=4096)
-def _sizes(t: TensorType) -> tuple[dict[str, int], int]:
-    return {d.name: d.size for d in t.dims}, t.size * t.itemsize
 
 
 def evaluate(program: Program, plan: Plan, costs: Costs) -> tuple[float, float, Mapping[tuple[str, ...], float]]:
@@ -116,11 +160,12 @@ def evaluate(program: Program, plan: Plan, costs: Costs) -> tuple[float, float, 
 
     It walks the plan and knows nothing of how the plan was found, so that it can hold the search to account.
     """
+    program = plan.applied(program)
     compute = sum(trips * costs.compute(n.op, n.types, plan.strategies[n.key]) for n, trips in leaf_nodes(program))
     communication, sent = 0.0, defaultdict[tuple[str, ...], float](float)
     for step in plan.steps(program):
-        for c in collectives_of(step.move, step.value.type, step.before, plan.mesh):
-            communication += step.trips * costs.collective(c)
+        for c, seconds in costs.priced(step.move, step.value.type, step.before):
+            communication += step.trips * seconds
             sent[c.axes] += step.trips * costs.sent(c)
     return compute, communication, dict(sent)
 

@@ -1,36 +1,65 @@
 """The machine that a plan is made for: what a device computes, remembers and hears from the others.
 
-A machine is a small TOML file (see planner/machines). Its numbers are per device; collectives follow the alpha-beta
-law, t = alpha(kind) · log2(n) + (bytes sent) / beta(kind), with one pair of tables for groups that stay inside a node
-and one for groups that leave it.
+A machine is a small TOML file (see planner/machines and `machine_file`). Its numbers are per device. Computing: one
+rate for all work, or a rate for each class of it (`WORK`). Collectives: the alpha-beta law, t = alpha(kind) · log2(n) +
+(bytes sent) / beta(kind), or measured curves where the file has them (`curves`); one set for groups that stay inside a
+node and one for groups that leave it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import tomllib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ir.errors import Diagnostic
 from ir.mesh import Mesh
 
+from .curves import Curve, read_curves, share
+
 KINDS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "collective_permute")
+WORK = ("elementwise", "reduce", "matmul", "fft", "gather", "scatter", "linalg", "repack")
+"""Classes of work that attain very different shares of a device's peak; `repack` is transposing in memory."""
 FOLDER = Path(__file__).parent / "machines"
 
 
 @dataclass(frozen=True)
 class Link:
-    """What joins the devices of a group: latency [s] and bandwidth [B/s] by kind of collective."""
+    """What joins the devices of a group: latency [s] and bandwidth [B/s] by kind of collective, and measured curves."""
 
     alpha: tuple[float, ...]
     beta: tuple[float, ...]
+    curves: tuple[tuple[Curve, ...], ...] = ((),) * len(KINDS)
+    """By kind; a kind without curves follows alpha and beta."""
 
     def times(self, kind: str) -> tuple[float, float]:
         at = KINDS.index(kind)
         return self.alpha[at], self.beta[at]
+
+    def seconds(self, kind: str, nodes: int, per: int, size: float) -> float:
+        """Seconds of a collective among `nodes` × `per` devices, `size` bytes of operand on each."""
+        if curves := self.curves[KINDS.index(kind)]:
+            return read_curves(curves, kind, nodes, per, size)
+        alpha, beta = self.times(kind)
+        n = nodes * per
+        latency = alpha if kind == "collective_permute" else alpha * math.log2(n)
+        return latency + share(kind, n) * size / beta
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a device attains in one class of work: flop/s by precision and B/s; zero where the device's own hold."""
+
+    f32: float = 0.0
+    f64: float = 0.0
+    bandwidth: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,9 +75,13 @@ class Machine:
     memory_size: float = 0.0
     launch: float = 0.0
     efficiency: float = 1.0
+    """What real programs attain of f32, f64 and memory_bandwidth; the rates of `work` are attained as they stand."""
     node: int = 0
     """Devices per node; 0 when all devices are joined alike."""
     title: str = ""
+    work: tuple[tuple[str, Rates], ...] = ()
+    staged: bool = False
+    """Whether a sum or gather among several devices of several nodes may go in stages, inside a node and across."""
 
     @classmethod
     def load(cls, name: str | Path) -> Machine:
@@ -59,7 +92,8 @@ class Machine:
             return cls.read(FOLDER / f"{text}.toml")
         if Path(text).suffix == ".toml":
             if not Path(text).is_file():
-                raise Diagnostic("plan", f"there is no machine file {text}", where="machine")
+                hint = f"meshbayes calibrate --out {Path(text).name} measures the devices at hand and writes one"
+                raise Diagnostic("plan", f"there is no machine file {text}", where="machine", hint=hint)
             return cls.read(Path(text))
         close = difflib.get_close_matches(text, known, 1)
         did_you_mean = f"did you mean '{close[0]}'? " if close else ""
@@ -72,64 +106,84 @@ class Machine:
 
     @classmethod
     def read(cls, path: Path) -> Machine:
-        try:
-            return cls.from_table(tomllib.loads(path.read_text()), str(path))
-        except tomllib.TOMLDecodeError as error:
-            raise Diagnostic("plan", f"this is not TOML: {error}", where=str(path)) from None
+        """The machine of a file; a `Diagnostic` with the place of what is wrong in it."""
+        from .machine_file import read_machine
+
+        return read_machine(path)
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any], where: str) -> Machine:
         """The machine that a parsed file describes; every missing or impossible number is named."""
+        from .machine_file import machine_of
 
-        def number(section: Mapping[str, Any], path: str, default: float | None = None) -> float:
-            found = section.get(path.rsplit(".", 1)[-1], default)
-            if isinstance(found, bool) or not isinstance(found, int | float) or found < 0:
-                missing = "is missing" if found is None else f"is {found!r}"
-                raise Diagnostic("plan", f"{path} {missing}", where=where, hint=f"give {path} as a positive number")
-            return float(found)
+        return machine_of(table, where)
 
-        def link(section: str) -> Link:
-            have = table.get(section, {})
-            alpha, beta = have.get("alpha", {}), have.get("beta", {})
-            return Link(
-                tuple(number(alpha, f"{section}.alpha.{k}") for k in KINDS),
-                tuple(max(1.0, number(beta, f"{section}.beta.{k}")) for k in KINDS),
-            )
+    def law(self) -> Machine:
+        """The machine without what was measured in detail: two rates, one bandwidth and the alpha-beta law."""
+        inside, across = (Link(link.alpha, link.beta) for link in (self.inside, self.across))
+        return dataclasses.replace(self, inside=inside, across=across, work=(), staged=False)
 
-        device, inside = table.get("device", {}), link("inside")
-        return cls(
-            name=str(table.get("name", Path(where).stem)),
-            title=str(table.get("title", "")),
-            f32=number(device, "device.f32"),
-            f64=number(device, "device.f64"),
-            memory_bandwidth=number(device, "device.memory_bandwidth"),
-            memory_size=number(device, "device.memory_size", 0.0),
-            launch=number(device, "device.launch", 0.0),
-            efficiency=number(device, "device.efficiency", 1.0),
-            node=int(number(table.get("inside", {}), "inside.devices", 0)),
-            inside=inside,
-            across=link("across") if "across" in table else inside,
-        )
+    def flops(self, dtype: str, work: str = "") -> float:
+        """Attained floating-point operations per second in a dtype and a class of work."""
+        double = dtype in ("f64", "c128")
+        own = self.rates(work)
+        return (own.f64 if double else own.f32) or self.efficiency * (self.f64 if double else self.f32)
 
-    def flops(self, dtype: str) -> float:
-        """Attained floating-point operations per second in a dtype."""
-        return self.efficiency * (self.f64 if dtype in ("f64", "c128") else self.f32)
+    def bandwidth(self, work: str = "") -> float:
+        """Attained memory bandwidth [B/s] in a class of work."""
+        return self.rates(work).bandwidth or self.efficiency * self.memory_bandwidth
 
-    def bandwidth(self) -> float:
-        """Attained memory bandwidth [B/s]."""
-        return self.efficiency * self.memory_bandwidth
+    def rates(self, work: str) -> Rates:
+        for name, rates in self.work:
+            if name == work:
+                return rates
+        return _NO_RATES
 
     def link(self, mesh: Mesh, axes: Iterable[str]) -> Link:
-        """The link of a group along mesh axes.
+        """The link of a group along mesh axes."""
+        return self.inside if self.group(mesh, tuple(axes))[0] == 1 else self.across
 
-        Devices are numbered with the last mesh axis running fastest, so an axis stays inside a node when it and all
-        later axes fit into one.
+    def group(self, mesh: Mesh, axes: tuple[str, ...]) -> tuple[int, int]:
+        """How many nodes a group along mesh axes spans, and how many of its devices are in each.
+
+        Devices are numbered with the last mesh axis running fastest, node by node. Where groups differ, that with most
+        nodes counts.
         """
-        if not self.node:
-            return self.inside
-        wanted, span = set(axes), 1
-        for name, size in reversed(mesh.axes):
-            span *= size
-            if name in wanted and size > 1 and (span > self.node or self.node % span):
-                return self.across
-        return self.inside
+        return _group(mesh, axes, self.node)
+
+    def collective(self, kind: str, mesh: Mesh, axes: tuple[str, ...], size: float) -> float:
+        """Seconds of a collective along mesh axes with `size` bytes of operand on each device."""
+        nodes, per = self.group(mesh, axes)
+        if nodes * per == 1:
+            return 0.0
+        if nodes == 1:
+            return self.inside.seconds(kind, 1, per, size)
+        found = self.across.seconds(kind, nodes, per, size)
+        return min(found, self._in_stages(kind, nodes, per, size)) if self.staged and per > 1 else found
+
+    def _in_stages(self, kind: str, nodes: int, per: int, size: float) -> float:
+        """As communication libraries do it with one network adapter per device, all of them at work."""
+        inside, across = self.inside.seconds, self.across.seconds
+        if kind == "all_reduce":
+            ends = inside("reduce_scatter", 1, per, size) + inside("all_gather", 1, per, size / per)
+            return ends + across("all_reduce", nodes, 1, size / per)
+        if kind == "reduce_scatter":
+            return inside(kind, 1, per, size) + across(kind, nodes, 1, size / per)
+        if kind == "all_gather":
+            return across(kind, nodes, 1, size) + inside(kind, 1, per, nodes * size)
+        return math.inf
+
+
+_NO_RATES = Rates()
+
+
+@lru_cache(maxsize=1024)
+def _group(mesh: Mesh, axes: tuple[str, ...], node: int) -> tuple[int, int]:
+    n = mesh.size(axes)
+    if not node or mesh.devices <= node:
+        return 1, n
+    grid = np.arange(mesh.devices).reshape(mesh.shape) // node
+    order = [mesh.names.index(a) for a in axes]
+    groups = np.moveaxis(grid, order, range(-len(order), 0)).reshape(-1, n)
+    nodes = max(len(set(g)) for g in groups.tolist())
+    return nodes, -(-n // nodes)

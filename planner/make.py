@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ir.errors import Diagnostic
 from ir.graph import Node, Program
 from ir.layout import WHOLE, Layout
 from ir.mesh import Mesh
@@ -18,7 +17,9 @@ from ir.plan import Plan, Prediction
 from .cost import Costs, leaf_nodes
 from .machine import Machine
 from .memory import peak_bytes
-from .pins import Pin, parse_pin
+from .orders import Order, Preference, firm, parse_order
+from .pins import check_pins
+from .prefer import with_preferences
 from .problem import Problem
 
 KEEP_SMALL = 64 * 1024
@@ -31,46 +32,54 @@ def make_plan(
     *,
     machine: Machine | str | None = None,
     memory: float | None = None,
-    pins: Sequence[Pin | str] = (),
+    pins: Sequence[Order | str] = (),
     fixed: Mapping[str, Layout] | None = None,
     names: Mapping[str, str] | None = None,
     keep_small: int = KEEP_SMALL,
     seconds: float = 60.0,
+    recompute: bool = True,
+    copies: float = 0.0,
 ) -> Plan:
     """The plan of least predicted time, proven least unless `prediction.how` says that the search was stopped.
 
     `machine` is a `Machine`, its name or its file (default: laptop); `memory` the budget in bytes per device (default:
-    the machine's, 0: none); `pins` the user's, as `Pin` or text, by the names of `names` (user's name to value name) or
-    of the program; `fixed` forces inputs and outputs to a layout. Of plans that cost the same the one with fewer
-    collectives is taken, then the one in which large tensors are split and those below `keep_small` bytes are whole.
-    `seconds` limits each search. Raises `Diagnostic` for a pin that cannot be and for a budget that nothing fits.
+    the machine's, 0: none); `pins` the user's orders (pins, bans and preferences, see `planner.orders`) as data or
+    text, by the names of `names` (user's name to value name) or of the program; `fixed` forces inputs and outputs to a
+    layout. Of plans that cost the same the one with fewer collectives is taken, then the one in which large tensors are
+    split and those below `keep_small` bytes are whole. `seconds` limits each search. Where memory binds, values that
+    the backward pass needs may be computed a second time instead of being kept, unless `recompute` is false; the plan
+    is then for `plan.applied(program)`. `copies` counts the vectors like the latents that a sampler holds beside the
+    program. Raises `Diagnostic` for an order that cannot be meant, for orders that contradict each other and for a
+    budget that nothing fits.
     """
     if not isinstance(machine, Machine):
         machine = Machine.load(machine or "laptop")
     costs = Costs(machine, mesh)
-    pins = tuple(parse_pin(p) if isinstance(p, str) else p for p in pins)
-    if mesh.devices == 1 and not pins and not fixed:
-        return _fitting(_single_device(program, costs), machine.memory_size if memory is None else memory)
-    problem = Problem.of(program, costs, pins, fixed or {}, names or {}, memory, keep_small, seconds)
+    orders = tuple(map(parse_order, pins))
+    wishes = [o for o in orders if isinstance(o, Preference)]
+    check_pins(wishes, program, names or {}, mesh)
+    budget = machine.memory_size if memory is None else memory
+    if mesh.devices == 1 and not orders and not fixed:
+        plan = _single_device(program, costs, copies)
+        if not budget or _peak(plan) <= budget:
+            return plan
+    problem = Problem.of(
+        program, costs, firm(orders), fixed or {}, names or {}, budget, keep_small, seconds, recompute, copies
+    )
     plan = problem.solve()
     if plan is None:
         raise problem.too_small()
+    if wishes:
+        return with_preferences(plan, wishes, problem.solve_under)
     return plan
 
 
-def _fitting(plan: Plan, memory: float) -> Plan:
+def _peak(plan: Plan) -> float:
     assert plan.prediction is not None
-    if memory and plan.prediction.peak_bytes > memory:
-        raise Diagnostic(
-            "plan",
-            f"the program does not fit into {memory:,.0f} B on one device",
-            where="memory",
-            hint=f"it needs {plan.prediction.peak_bytes:,.0f} B; use a mesh of several devices",
-        )
-    return plan
+    return plan.prediction.peak_bytes
 
 
-def _single_device(program: Program, costs: Costs) -> Plan:
+def _single_device(program: Program, costs: Costs, copies: float) -> Plan:
     """Everything whole: no choice, no search."""
     layouts: dict[str, Layout] = {}
     outputs: dict[str, Layout] = {}
@@ -85,7 +94,8 @@ def _single_device(program: Program, costs: Costs) -> Plan:
 
     visit(program, "")
     nodes: list[tuple[Node, int]] = list(leaf_nodes(program))
-    plan = Plan(costs.mesh, layouts, {n.key: Strategy() for n, _ in nodes}, {}, outputs, machine=costs.machine.name)
+    whole = {n.key: Strategy() for n, _ in nodes}
+    plan = Plan(costs.mesh, layouts, whole, {}, outputs, machine=costs.machine.name, copies=copies)
     compute = sum(trips * costs.compute(n.op, n.types, Strategy()) for n, trips in nodes)
     peak = peak_bytes(program, plan)
     return replace(plan, prediction=Prediction(compute, compute, 0.0, peak, {}, compute, "single device"))

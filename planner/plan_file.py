@@ -7,20 +7,24 @@
     delta = { x = "row" }
     beta = "whole"
     chain = "row"
+    [ban]                        # what must not be
+    eta = { obs = "col" }
+    [prefer]                     # taken where the plan then costs at most 5 % more than the best one
+    white = { x = "row", within = 0.05 }
     [keep]                       # information: what the planner chose for every value
     eta = "obs/row"
     [outputs]
     log_density = "whole"
 
 A line moved from [keep] to [pin] becomes an order. With `keep=True` the reader takes all of [keep] and [outputs] as
-orders, which gives the same plan again.
+orders, which gives the same plan again. `order_toml` reads and writes single entries.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +35,20 @@ from ir.layout import Layout
 from ir.mesh import Mesh
 from ir.plan import Plan
 
-from .pins import Pin, parse_pin
+from .order_toml import (
+    ban_lines,
+    pin_lines,
+    preference_lines,
+    read_bans,
+    read_pin,
+    read_preferences,
+    toml_key,
+)
+from .orders import Ban, Order, Pin, Preference, layout_text, parse_layout, parse_order
 
-SECTIONS = ("machine", "mesh", "pin", "keep", "outputs")
+__all__ = ["PlanFile", "layout_text", "parse_layout", "parse_plan", "read_plan_file", "write_plan"]
+
+SECTIONS = ("machine", "mesh", "pin", "ban", "prefer", "keep", "outputs")
 
 
 @dataclass(frozen=True)
@@ -42,30 +57,9 @@ class PlanFile:
 
     mesh: Mesh | None = None
     machine: str | None = None
-    pins: tuple[Pin, ...] = ()
+    pins: tuple[Order, ...] = ()
+    """Pins, bans and preferences, as `make_plan` takes them."""
     fixed: Mapping[str, Layout] | None = None
-
-
-def layout_text(layout: Layout) -> str:
-    """A layout as plan files write it: `x/row+col, y/col`, `whole`, `whole; sum over row`."""
-    return str(layout)[1:-1]
-
-
-def parse_layout(text: str, where: str = "layout") -> Layout:
-    """The inverse of `layout_text`."""
-    head, _, tail = text.partition(";")
-    splits = (
-        [] if head.strip() == "whole" else [re.fullmatch(r"\s*(\w+)/(\w+(?:\+\w+)*)\s*", p) for p in head.split(",")]
-    )
-    partial = re.fullmatch(r"\s*(sum|max|min) over (\w+(?:,\s*\w+)*)\s*", tail) if tail.strip() else None
-    if not all(splits) or (tail.strip() and partial is None):
-        raise Diagnostic(
-            "plan", f'cannot read the layout "{text}"', where=where, hint="write x/row+col, y/col or whole"
-        )
-    split = {m[1]: tuple(m[2].split("+")) for m in splits if m}
-    if partial is None:
-        return Layout.of(split)
-    return Layout.of(split, tuple(a.strip() for a in partial[2].split(",")), partial[1])
 
 
 def write_plan(plan: Plan, program: Program, names: Mapping[str, str] | None = None) -> str:
@@ -75,37 +69,22 @@ def write_plan(plan: Plan, program: Program, names: Mapping[str, str] | None = N
         f"# The plan of '{program.name}'. [pin] holds orders; [keep] and [outputs] tell what was chosen, and a line"
     ]
     lines += ["# moved from [keep] to [pin] becomes an order.", f'machine = "{plan.machine}"', "", "[mesh]"]
-    lines += [f"{_key(name)} = {size}" for name, size in plan.mesh.axes]
-    lines += ["", "[pin]"]
-    lines += [_pin_line(parse_pin(text)) for text in plan.pins]
+    lines += [f"{toml_key(name)} = {size}" for name, size in plan.mesh.axes]
+    orders = [parse_order(text) for text in plan.pins]
+    lines += ["", "[pin]", *pin_lines(o for o in orders if isinstance(o, Pin))]
+    if bans := ban_lines(o for o in orders if isinstance(o, Ban)):
+        lines += ["", "[ban]", *bans]
+    if preferences := preference_lines(o for o in orders if isinstance(o, Preference)):
+        lines += ["", "[prefer]", *preferences]
     lines += ["", "[keep]"]
     own = {name: f"%{name}" for name in plan.layouts if (names or {}).get(name, name) != name}
     lines += [
-        f'{_key(shown.get(name, own.get(name, name)))} = "{layout_text(layout)}"'
+        f'{toml_key(shown.get(name, own.get(name, name)))} = "{layout_text(layout)}"'
         for name, layout in plan.layouts.items()
     ]
     lines += ["", "[outputs]"]
-    lines += [f'{_key(name)} = "{layout_text(layout)}"' for name, layout in plan.outputs.items()]
+    lines += [f'{toml_key(name)} = "{layout_text(layout)}"' for name, layout in plan.outputs.items()]
     return "\n".join(lines) + "\n"
-
-
-def _key(name: str) -> str:
-    return (
-        name if re.fullmatch(r"[\w-]+", name, re.ASCII) else '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    )
-
-
-def _pin_line(pin: Pin) -> str:
-    if pin.is_chain:
-        return f'chain = "{str(pin).partition(":")[2]}"'
-    if pin.whole:
-        return (
-            f'{_key(pin.value)} = "whole"'
-            if not pin.split
-            else f'{_key(pin.value)} = "{layout_text(Layout.of(dict(pin.split)))}"'
-        )
-    split = ", ".join(f'{_key(d)} = "{"+".join(axes)}"' for d, axes in pin.split)
-    return f"{_key(pin.value)} = {{ {split} }}"
 
 
 def read_plan_file(path: str | Path, keep: bool = False) -> PlanFile:
@@ -143,7 +122,10 @@ def parse_plan(text: str, file: str = "plan", keep: bool = False) -> PlanFile:
         raise Diagnostic(
             "plan", "machine is not text", where=_place(text, file, None, "machine"), hint='machine = "h100x8"'
         )
-    pins = [_read_pin(n, v, _place(text, file, "pin", n)) for n, v in _table(table, "pin", text, file).items()]
+    pins: list[Order] = []
+    for section, read in READERS.items():
+        for name, found in _table(table, section, text, file).items():
+            pins += read(name, found, _place(text, file, section, name))
     fixed: dict[str, Layout] = {}
     if keep:
         for section in ("keep", "outputs"):
@@ -180,31 +162,12 @@ def _read_mesh(table: Mapping[str, Any], text: str, file: str) -> Mesh | None:
     return Mesh(tuple(axes.items()))
 
 
-def _read_pin(name: str, found: Any, where: str) -> Pin:
-    if isinstance(found, dict):
-        split = {d: _read_axes(name, d, axes, where) for d, axes in found.items()}
-        return Pin(name, tuple(split.items()), where=where)
-    if isinstance(found, str) and ("/" in found or found == "whole") and name != "chain":
-        layout = parse_layout(found, where)
-        return Pin(name, layout.splits, whole=True, partial=layout.partial or None, where=where)
-    if isinstance(found, str):
-        return parse_pin(f"{name}:{found}", where)
-    raise Diagnostic(
-        "plan", f"the pin of '{name}' is {found!r}", where=where, hint=f'write {name} = {{ x = "row" }} or "whole"'
-    )
-
-
-def _read_axes(name: str, dim: str, found: Any, where: str) -> tuple[str, ...]:
-    if isinstance(found, str):
-        return tuple(a.strip() for a in found.split("+")) if found.strip() else ()
-    if isinstance(found, list) and all(isinstance(a, str) for a in found):
-        return tuple(found)
-    raise Diagnostic(
-        "plan",
-        f"the pin of '{name}' gives dim '{dim}' the axes {found!r}",
-        where=where,
-        hint=f'write {dim} = "row" or "row+col"',
-    )
+READERS: Mapping[str, Callable[[str, Any, str], Sequence[Order]]] = {
+    "pin": lambda name, found, where: [read_pin(name, found, where)],
+    "ban": read_bans,
+    "prefer": read_preferences,
+}
+"""What each section of orders makes of a name, its entry and its place."""
 
 
 def _place(text: str, file: str, section: str | None, key: str) -> str:

@@ -7,8 +7,8 @@ plan found is priced again by walking what it performs, which must give what the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -16,20 +16,26 @@ import numpy as np
 from ir.dims import TensorType
 from ir.errors import Diagnostic, InternalError
 from ir.graph import Program
-from ir.layout import Axes, Layout
+from ir.layout import Layout
 from ir.mesh import Mesh
 from ir.plan import Plan, Prediction
 
+from .ask.budget import explain_budget
+from .ask.conflict import Demand, Fixed, demands_of, explain_conflict
 from .build import Builder, Impossible
 from .candidates import Candidates, Chains
 from .cost import Costs, evaluate, split_bytes, whole_bytes
 from .memory import peak_bytes
-from .solve.network import Network
-from .pins import Pin, chains_of, check_pins
+from .orders import Ban, Pin, Unsatisfiable
+from .pins import Rules, chains_of, check_pins, named_axes
+from .recompute import with_second_copies
 from .refuse import check_fixed, explain_impossible
 from .reshard import Reshards
+from .solve.best import best_choices
+from .solve.marginals import cheapest_with
+from .solve.network import Network
 from .solve.search import Found, solve
-from .solve.within import smallest_memory, solve_within
+from .solve.within import profile, smallest_memory, solve_within
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,10 @@ class Option:
 
     builder: Builder
     network: Network
+
+    @classmethod
+    def of(cls, builder: Builder, program: Program) -> Option:
+        return cls(builder, builder.build(program))
 
 
 @dataclass(frozen=True)
@@ -51,27 +61,64 @@ class Problem:
     """Bytes per device, 0 for no limit."""
     pins: tuple[str, ...]
     seconds: float
+    recompute: bool = True
+    """Whether values of the forward pass may be computed a second time where that makes a plan fit."""
+    wide: dict[int, Option | None] = field(default_factory=dict)
+    """The options in which values may be recomputed, by the identity of the plain option."""
+    demands: tuple[Demand, ...] = ()
+    pose: Callable[..., Problem] | None = None
+    """The same question under other demands, and on another mesh: `pose(demands, mesh)`."""
 
     @classmethod
     def of(
         cls,
         program: Program,
         costs: Costs,
-        pins: tuple[Pin, ...],
+        pins: tuple[Pin | Ban, ...],
         fixed: Mapping[str, Layout],
         names: Mapping[str, str],
         memory: float | None,
         keep_small: int,
         seconds: float,
+        recompute: bool = True,
+        copies: float = 0.0,
+    ) -> Problem:
+        """The problem under pins and bans; a `Diagnostic` with the smallest set that no plan satisfies, if any."""
+
+        def pose(demands: Sequence[Demand], mesh: Mesh = costs.mesh) -> Problem:
+            orders = tuple(d for d in demands if not isinstance(d, Fixed))
+            layouts = {d.name: d.layout for d in demands if isinstance(d, Fixed)}
+            there = Costs(costs.machine, mesh)
+            return cls._of(program, there, orders, layouts, names, memory, keep_small, seconds, recompute, copies)
+
+        try:
+            posed = cls._of(program, costs, pins, fixed, names, memory, keep_small, seconds, recompute, copies)
+        except Unsatisfiable as found:
+            raise explain_conflict(found, demands_of(pins, fixed), pose, program, names) from None
+        return replace(posed, pose=pose, demands=tuple(demands_of(pins, fixed)))
+
+    @classmethod
+    def _of(
+        cls,
+        program: Program,
+        costs: Costs,
+        pins: tuple[Pin | Ban, ...],
+        fixed: Mapping[str, Layout],
+        names: Mapping[str, str],
+        memory: float | None,
+        keep_small: int,
+        seconds: float,
+        recompute: bool,
+        copies: float,
     ) -> Problem:
         mesh = costs.mesh
         rules = check_pins(pins, program, names, mesh)
         forced = check_fixed(fixed, program, mesh)
-        named = {a for p in pins for _, axes in p.split for a in axes} | {a for x in fixed.values() for a in x.used}
+        named = named_axes(pins) | {a for x in fixed.values() for a in x.used}
         usable = mesh.without(a for a in mesh.names if mesh.size(a) == 1 and a not in named)
         candidates = Candidates(costs, usable)
         options, impossible, moves = [], [], {}
-        for chains in _chain_choices(program, usable, rules.chain):
+        for chains in _chain_choices(program, usable, rules):
             builder = Builder(
                 candidates,
                 Reshards(costs, usable, chains, moves),
@@ -79,42 +126,123 @@ class Problem:
                 lambda v, x: rules.allow(v, x) and forced.get(v.name, x) == x,
                 fixed,
                 lambda v, x: _tie(v.type, x, mesh, keep_small),
+                copies,
             )
             try:
-                options.append(Option(builder, builder.build(program)))
+                options.append(Option.of(builder, program))
             except Impossible as found:
                 impossible.append(explain_impossible(found, rules, candidates, names))
         if not options:
-            raise impossible[0]
+            raise impossible[0] if impossible else Unsatisfiable("the chains may be split in no way")
         budget = memory if memory is not None else costs.machine.memory_size
-        return cls(program, costs, tuple(options), float(budget), tuple(map(str, pins)), seconds)
+        return cls(program, costs, tuple(options), float(budget), tuple(map(str, pins)), seconds, recompute)
 
     def solve(self, value: str | None = None, layout: Layout | None = None, cutoff: float = math.inf) -> Plan | None:
         """The best plan, or the best with a value's layout forced; None where none fits the memory or the layout."""
         best: tuple[Found, Option, Network] | None = None
-        bound = math.inf
-        for option in reversed(self.options):  # the more axes the chains take, the smaller the rest of the problem
-            network = option.network if value is None else _forced(option.network, value, layout)
-            if network is None:
-                continue
+        bound, kept = math.inf, {}
+        # the more axes the chains take, the smaller the rest of the problem
+        for number, option in reversed(list(enumerate(self.options))):
             limit = min(cutoff, best[0].cost * (1 - 1e-9)) if best else cutoff
-            axes = option.builder.free_axes
-            if self.memory:
-                found = solve_within(network, self.memory, self.seconds, limit, axes)
-            else:
-                found = solve(network, self.seconds, limit, axes)
-            bound = min(bound, limit if found is None else found.bound)
-            if found is not None and (best is None or found.cost < best[0].cost):
-                best = found, option, network
+            answers = list(self._search(option, value, layout, limit))
+            bound = min([bound, *(limit if found is None else found.bound for found, _, _ in answers[-1:])])
+            for found, used, network in answers:
+                if found is not None and found.proof and network is self.options[number].network:
+                    kept[number] = found.proof
+                if found is not None and (best is None or found.cost < best[0].cost):
+                    best = found, used, network
         if best is None or not math.isfinite(best[0].cost):
             return None
         found, option, network = best
         if network is not option.network:
             found = replace(found, states=_states_in(option.network, network, found.states))
-        return self._plan(replace(found, bound=min(found.cost, bound)), option.builder)
+        plan = self._plan(replace(found, bound=min(found.cost, bound)), option)
+        return replace(plan, certificate={"kept": kept} if kept else None)
 
-    def _plan(self, found: Found, builder: Builder) -> Plan:
-        plan = builder.plan(self.program, found.states, self.costs.machine.name, self.pins)
+    def solve_each(self, value: str, layouts: Sequence[Layout]) -> list[Plan | None]:
+        """The best plan with a value in each of some layouts; what the layouts have in common is worked out once.
+
+        Where memory binds, or recomputing may help, a layout is solved for by itself.
+        """
+        found: list[tuple[Found, Option] | None] = [None] * len(layouts)
+        for option in reversed(self.options):
+            star = next(s for s in option.network.stars if s.value.name == value)
+            place = {x: i for i, x in enumerate(star.layouts)}
+            groups = [np.flatnonzero(star.labels == place.get(x, -1)) for x in layouts]
+            best = solve(option.network, self.seconds, axes=option.builder.free_axes)
+            if best is None:
+                continue
+            each = cheapest_with(option.network, star.source, groups, best.states, self.seconds)
+            for i, answer in enumerate(each):
+                before = found[i]
+                if answer is not None and (before is None or answer.cost < before[0].cost * (1 - 1e-9)):
+                    found[i] = answer, option
+        return [
+            each and (self._plan(*each) if self._fits(*each) else self.solve(value, layout))
+            for layout, each in zip(layouts, found, strict=True)
+        ]
+
+    def best(self, count: int) -> list[Plan]:
+        """The cheapest plans that differ, cheapest first; with recomputing if the best without it does not fit."""
+        plans: list[Plan] = []
+        for option in self.options:
+            free = solve(option.network, self.seconds, axes=option.builder.free_axes)
+            if free is None:
+                continue
+            wide = option if self._fits(free, option) else self.with_second(option) or option
+            found = best_choices(wide.network, count, self.memory, self.seconds, wide.builder.free_axes)
+            plans += [self._plan(f, wide) for f in found]
+        plans.sort(key=lambda p: p.prediction.seconds if p.prediction else math.inf)
+        distinct: list[Plan] = []
+        for plan in plans:
+            if not any(_same(plan, other) for other in distinct):
+                distinct.append(plan)
+        return distinct[:count]
+
+    def _fits(self, found: Found, option: Option) -> bool:
+        return not self.memory or float(profile(option.network, found.states).max()) <= self.memory
+
+    def solve_under(self, pins: Sequence[Pin]) -> Plan | None:
+        """The best plan under further pins; None where there is none."""
+        assert self.pose is not None
+        try:
+            return self.pose((*self.demands, *pins)).solve()
+        except Unsatisfiable:
+            return None
+
+    def _search(
+        self, option: Option, value: str | None, layout: Layout | None, limit: float
+    ) -> Iterator[tuple[Found | None, Option, Network]]:
+        """What is found under one option: without recomputing, and then with it if memory binds."""
+        network = option.network if value is None else _forced(option.network, value, layout)
+        if network is None:
+            return
+        axes = option.builder.free_axes
+        found = solve(network, self.seconds, limit, axes)
+        if not self.memory or found is None or profile(network, found.states).max() <= self.memory:
+            yield found, option, network
+            return
+        kept = solve_within(network, self.memory, self.seconds, limit, axes, found)
+        yield kept, option, network
+        wide = self.with_second(option)
+        network = wide and (wide.network if value is None else _forced(wide.network, value, layout))
+        if wide is not None and network is not None:
+            limit = limit if kept is None else min(limit, kept.cost * (1 - 1e-9))
+            yield solve_within(network, self.memory, self.seconds, limit, axes), wide, network
+
+    def with_second(self, option: Option) -> Option | None:
+        """The option in which values may be recomputed; None where there are none."""
+        if not self.recompute:
+            return None
+        if id(option) not in self.wide:
+            program, second = with_second_copies(self.program, self.memory, self.costs.mesh)
+            self.wide[id(option)] = Option.of(option.builder.fresh(second), program) if second else None
+        return self.wide[id(option)]
+
+    def _plan(self, found: Found, option: Option) -> Plan:
+        states = option.builder.without_idle(found.states)
+        found = replace(found, states=states, cost=option.network.cost(states))
+        plan = option.builder.plan(self.program, states, self.costs.machine.name, self.pins)
         compute, communication, sent = evaluate(self.program, plan, self.costs)
         seconds = compute + communication
         if not math.isclose(seconds, found.cost, rel_tol=1e-9, abs_tol=1e-15):
@@ -130,21 +258,23 @@ class Problem:
         )
         return replace(plan, prediction=prediction)
 
-    def too_small(self) -> Diagnostic:
-        """The error for a memory budget that nothing fits, with the least that would do."""
-        attained, proven = math.inf, math.inf
-        for option in self.options:
-            least, bound = smallest_memory(option.network, option.builder.free_axes)
+    def least_memory(self, seconds: float = 20.0) -> tuple[float, float]:
+        """The least peak of any plan [bytes]: (the least that was found, a proven lower bound)."""
+        fastest = replace(self, memory=0.0).solve()
+        attained = fastest.prediction.peak_bytes if fastest is not None and fastest.prediction else math.inf
+        proven = math.inf
+        for option in (self.with_second(option) or option for option in self.options):
+            least, bound = smallest_memory(option.network, option.builder.free_axes, seconds)
             attained, proven = min(attained, least), min(proven, bound)
-        hint = f"the smallest memory that would do on this mesh is {attained:,.0f} B per device"
-        if attained > proven * (1 + 1e-6):
-            hint = f"{attained:,.0f} B per device would do, and less than {proven:,.0f} B cannot"
-        message = f"no plan on mesh {self.costs.mesh} fits into {self.memory:,.0f} B per device"
-        if proven <= self.memory:  # not proved: the search was stopped
-            message = (
-                f"no plan on mesh {self.costs.mesh} that fits into {self.memory:,.0f} B per device was found in time"
-            )
-        return Diagnostic("plan", message, where="memory", hint=f"{hint}; more devices or fewer pins need less")
+        return attained, proven
+
+    def too_small(self) -> Diagnostic:
+        """The error for a memory budget that nothing fits, with what would do."""
+        return explain_budget(self)
+
+
+def _same(plan: Plan, other: Plan) -> bool:
+    return replace(plan, prediction=None) == replace(other, prediction=None)
 
 
 def _tie(t: TensorType, layout: Layout, mesh: Mesh, keep_small: int) -> float:
@@ -154,15 +284,14 @@ def _tie(t: TensorType, layout: Layout, mesh: Mesh, keep_small: int) -> float:
     return math.log2(max(1, split_bytes(t, layout, mesh)) * mesh.devices / max(1, whole_bytes(t)))
 
 
-def _chain_choices(program: Program, mesh: Mesh, pinned: Axes | None) -> list[Chains]:
+def _chain_choices(program: Program, mesh: Mesh, rules: Rules) -> list[Chains]:
     """Every way to split the chains: over no axis, or over axes whose product divides their number."""
     count = chains_of(program)
     if count is None:
         return [Chains()]
-    if pinned is not None:
-        return [Chains(pinned)]
     subsets = (axes for n in range(len(mesh.axes) + 1) for axes in combinations(mesh.names, n))
-    return [Chains(axes) for axes in subsets if count % mesh.size(axes) == 0]
+    subsets = rules.pinned_chains() or subsets
+    return [Chains(axes) for axes in subsets if count % mesh.size(axes) == 0 and rules.allow_chains(axes)]
 
 
 def _forced(network: Network, value: str, layout: Layout | None) -> Network | None:

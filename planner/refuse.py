@@ -12,6 +12,7 @@ from ir.op import Strategy
 
 from .build import Impossible
 from .candidates import Candidates, all_layouts
+from .orders import Pin, Unsatisfiable
 from .pins import Rules
 
 
@@ -48,18 +49,21 @@ def check_fixed(fixed: Mapping[str, Layout], program: Program, mesh: Mesh) -> di
     return forced
 
 
-def explain_impossible(found: Impossible, rules: Rules, candidates: Candidates, names: Mapping[str, str]) -> Diagnostic:
+def explain_impossible(
+    found: Impossible, rules: Rules, candidates: Candidates, names: Mapping[str, str]
+) -> Unsatisfiable:
     """Why no layout is left for a value, and what its producer could give."""
     value, node = found.value, found.node
     shown = next((user for user, name in names.items() if name == value.name), value.name)
-    pins = rules.pins.get(value.name, ())
+    pins = rules.orders.get(value.name, ())
     if node is None or not pins or node.op.regions():
         what = "what is fixed, tied or given to the chains"
         why = f"no layout of '{shown}' satisfies {' and '.join([*map(str, pins), what])}"
-        return Diagnostic("plan", why, hint="they contradict each other; drop one")
-    split = {d: axes for pin in pins for d, axes in pin.split}
+        return Unsatisfiable(why, hint="they contradict each other; drop one")
+    split = {d: axes for pin in pins if isinstance(pin, Pin) for d, axes in pin.split}
     back = {new: old for old, new in node.op.renames().items()}
-    reason = node.op.illegal(node.types, Strategy.of({back.get(d, d): a for d, a in split.items()}), candidates.mesh)
+    strategy = Strategy.of({back.get(d, d): a for d, a in split.items()})
+    reason = node.op.illegal(node.types, strategy, candidates.mesh) if split else None
     renamed = [f"'{d}' is its '{back[d]}'" for d in split if d in back]
     if reason and renamed:
         reason += f" ({', '.join(renamed)})"
@@ -68,8 +72,7 @@ def explain_impossible(found: Impossible, rules: Rules, candidates: Candidates, 
     hint = (
         f"{node.op.name} can leave it {', '.join(possible)}" if possible else f"{node.op.name} can leave it whole only"
     )
-    return Diagnostic(
-        "plan",
+    return Unsatisfiable(
         f"'{shown}' cannot leave {node.op.name} as {' and '.join(map(str, pins))}"
         + (f": {reason}" if reason else ": none of its strategies does that"),
         where=pins[0].where,

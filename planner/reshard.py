@@ -19,6 +19,7 @@ from ir.mesh import Mesh
 
 from .candidates import Chains
 from .cost import Costs, split_bytes
+from .memory import staging_bytes
 
 _COLLECTIVE, _MOVE = 1e-12, 1e-13
 """What a collective and a move weigh in a tie [seconds]; taken off again from the price."""
@@ -83,7 +84,7 @@ class Reshards:
                 pair = index[layout], index[then]
                 if pair not in price or seconds < price[pair]:
                     price[pair], moves[pair] = seconds, move
-        return _shortest(t, index, price, moves, [split_bytes(t, layout, self.mesh) for layout in index])
+        return _shortest(t, index, price, moves, self.mesh)
 
     def _moves_from(self, t: TensorType, layout: Layout) -> list[tuple[Move, Layout, float]]:
         if (t, layout) not in self.moves:
@@ -97,21 +98,24 @@ def _shortest(
     index: dict[Layout, int],
     price: dict[tuple[int, int], float],
     moves: dict[tuple[int, int], Move],
-    sizes: list[int],
+    mesh: Mesh,
 ) -> LayoutGraph:
-    n = len(index)
+    n, layouts = len(index), list(index)
     one, many = np.zeros((n, n)), np.zeros((n, n), int)
+    packed, unpacked = np.zeros((n, n)), np.zeros((n, n))
     weights = np.full((n, n), np.inf)
     for (i, j), seconds in price.items():
         one[i, j], many[i, j] = seconds, moves[i, j].kind != "slice"
         weights[i, j] = seconds + (_COLLECTIVE if many[i, j] else _MOVE)
+        packed[i, j], unpacked[i, j] = staging_bytes(moves[i, j], t, layouts[i], layouts[j], mesh)
     rows, columns = np.nonzero(np.isfinite(weights))
     graph = csr_matrix((weights[rows, columns], (rows, columns)), shape=(n, n))
     distance, before = dijkstra(graph, return_predecessors=True)
     seconds = np.where(np.isfinite(distance), 0.0, np.inf)
     collectives, worst = np.zeros((n, n), int), np.zeros((n, n))
-    block = np.array(sizes, float)
-    start, at = np.indices((n, n))
+    block = np.array([split_bytes(t, layout, mesh) for layout in layouts], float)
+    start, end = np.indices((n, n))
+    at = end
     while True:  # walk all paths back at once, one move a turn
         previous = before[start, at]
         live = (previous >= 0) & (start != at)
@@ -119,6 +123,7 @@ def _shortest(
             break
         previous = np.where(live, previous, start)
         held = block[at] + np.where(previous == start, 0.0, block[previous])
+        held += packed[previous, at] + np.where(at == end, unpacked[previous, at], 0.0)
         seconds[live] += one[previous[live], at[live]]
         collectives[live] += many[previous[live], at[live]]
         worst[live] = np.maximum(worst[live], held[live])

@@ -89,7 +89,7 @@ def write_inputs(folder: Path, posterior: Posterior, options: Common, seed: int,
     import planner
 
     bound = posterior.bound
-    gradient = posterior.gradient_program(options.chains)
+    gradient = posterior.gradient_program(options.chains, options.copies())
     suffix = ".ppl" if bound.model.text.lstrip().startswith(("model", "#")) else ".py"
     config = {
         "model": bound.model.name,

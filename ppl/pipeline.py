@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ir.dims import CHAIN, Dim
+from ir.errors import Diagnostic
 from ir.graph import Program
 from ir.mesh import Mesh
 from ir.passes.align_transforms import align_transforms
@@ -23,6 +25,7 @@ from .request import PlannedModel, PlanRequest
 from .trace.model import Model
 
 if TYPE_CHECKING:
+    from .infer.program import Common
     from .posterior import Posterior
 
 STAGES = ("model", "recentred", "density", "hoisted", "prologue", "gradient", "batched")
@@ -80,6 +83,7 @@ def plan(
     data: Mapping[str, Any] | None = None,
     *,
     mesh: str | Mesh | None = None,
+    devices: int | None = None,
     chains: int = 4,
     machine: Any = None,
     memory: float | None = None,
@@ -87,14 +91,27 @@ def plan(
     file: str | None = None,
     dtype: str = "float32",
     sizes: Mapping[str, int] | None = None,
+    sampler: Common | None = None,
 ) -> PlannedModel:
     """A plan of the model's gradient on a mesh. It can be printed, questioned (`explain`) and overridden (`pin`).
 
-    Only sizes matter: without `data`, dims that have no size in the model need one in `sizes`.
+    Memory counts what `sampler` holds beside the gradient (default: `nuts` with `chains` chains).
+
+    Instead of a mesh a number of `devices` may be given: then the mesh is the one with the fastest plan (see
+    `planner.search_mesh`). Only sizes matter: without `data`, dims that have no size in the model need one in `sizes`.
     """
+    if mesh is not None and devices is not None:
+        hint = "leave out the mesh to have its shape searched, or the number of devices to give it"
+        raise Diagnostic("argument", "both a mesh and a number of devices are given", where="devices", hint=hint)
+    from .infer.program import nuts
+
+    sampler = sampler or nuts(chains=chains)
     request = PlanRequest.make(mesh, machine=machine, memory=memory, pins=pins, file=file)
+    request = dataclasses.replace(request, copies=sampler.copies())
     bound = outline(model, dtype=dtype, sizes=sizes) if data is None else bind(model, data, dtype=dtype, sizes=sizes)
-    return PlannedModel(bound, request, chains)
+    if devices is not None:
+        return PlannedModel.searched(bound, request, devices, sampler.chains)
+    return PlannedModel(bound, request, sampler.chains)
 
 
 def compile(

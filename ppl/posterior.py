@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -35,7 +36,7 @@ class Posterior:
 
     def __init__(self, bound: Bound, request: PlanRequest):
         self.bound, self.request = bound, request
-        self._gradients: dict[int | None, Executable] = {}
+        self._gradients: dict[tuple[int | None, float], Executable] = {}
 
     # --- programs and plans ---
 
@@ -56,15 +57,19 @@ class Posterior:
         """The unconstrained latents by name."""
         return {i.name: i.type for i in self.programs["gradient"].inputs_of("latent")}
 
-    def gradient_program(self, chains: int | None = None) -> Executable:
-        """Value and gradient over a number of chains (None: without a chain dim), planned."""
-        if chains not in self._gradients:
+    def gradient_program(self, chains: int | None = None, copies: float = 0.0) -> Executable:
+        """Value and gradient over a number of chains (None: without a chain dim), planned to leave a sampler room.
+
+        `copies` counts the sampler's own vectors (`Common.copies` of its options); they matter where memory binds.
+        """
+        if (chains, copies) not in self._gradients:
             program = self.programs["gradient"]
             if chains is not None:
                 program = batch(program, chains)
                 verify(program)
-            self._gradients[chains] = Executable(program, self.request.solve(program), self.devices)
-        return self._gradients[chains]
+            plan = dataclasses.replace(self.request, copies=copies).solve(program)
+            self._gradients[chains, copies] = Executable(program, plan, self.devices)
+        return self._gradients[chains, copies]
 
     def hoisted(self, gradient: Executable) -> dict[str, jax.Array]:
         """Every data input of a gradient program as a stored array: the user's data, and what depends on them only."""

@@ -22,12 +22,17 @@ from .bind import Bound
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """The mesh, the machine, the memory budget per device [bytes] and the pins under which plans are made."""
+    """The mesh, the machine, the memory budget per device [bytes] and the orders under which plans are made.
+
+    `pins` holds all orders: pins, bans and preferences (see `planner.orders`), the preferences by their weight.
+    `copies` counts the vectors like the latents that a sampler holds beside the planned program (`Common.copies`).
+    """
 
     mesh: Mesh = field(default_factory=Mesh)
     machine: Any = None
     memory: float | None = None
     pins: tuple[Any, ...] = ()
+    copies: float = 0.0
 
     @classmethod
     def make(
@@ -36,17 +41,21 @@ class PlanRequest:
         *,
         machine: Any = None,
         memory: float | None = None,
-        pins: Sequence[str] = (),
+        pins: Sequence[planner.Order | str] = (),
         file: str | Path | None = None,
+        keep: bool = False,
     ) -> PlanRequest:
-        """From what a user types; a plan file gives mesh and pins, and explicit arguments come on top of it."""
+        """From what a user types; a plan file gives mesh and orders, and explicit arguments come on top of it.
+
+        With `keep` all that the file keeps is an order too: the same plan again.
+        """
         found: list[Any] = []
         if file is not None:
-            read = planner.read_plan_file(file)
+            read = planner.read_plan_file(file, keep)
             found += read.pins
             mesh = mesh if mesh is not None else read.mesh
             machine = machine if machine is not None else read.machine
-        found += [planner.parse_pin(p) if isinstance(p, str) else p for p in pins]
+        found += map(planner.parse_order, pins)
         if not isinstance(mesh, Mesh):
             mesh = Mesh.parse(str(mesh)) if mesh is not None else Mesh()
         if machine is None or isinstance(machine, str):
@@ -62,9 +71,18 @@ class PlanRequest:
             memory=self.memory,
             pins=self.pins if pins else (),
             fixed=fixed or {},
+            copies=self.copies,
         )
         verify_plan(program, plan)
         return plan
+
+    def search(self, program: Program, devices: int) -> planner.MeshSearch:
+        """The best plan of a program on any shape of a number of devices, verified."""
+        found = planner.search_mesh(
+            program, devices, machine=self.machine, memory=self.memory, pins=self.pins, copies=self.copies
+        )
+        verify_plan(program, found.plan)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +92,15 @@ class PlannedModel:
     bound: Bound
     request: PlanRequest
     chains: int = 4
+    search: planner.MeshSearch | None = None
+    """The search that found the mesh of `request`, where only a number of devices was given."""
+
+    @classmethod
+    def searched(cls, bound: Bound, request: PlanRequest, devices: int, chains: int = 4) -> PlannedModel:
+        """The best plan on any shape of a number of devices; the mesh of `request` is the best one's."""
+        asked = cls(bound, request, chains)
+        found = request.search(asked.program, devices)
+        return cls(bound, dataclasses.replace(request, mesh=found.plan.mesh), chains, found)
 
     @cached_property
     def program(self) -> Program:
@@ -83,17 +110,54 @@ class PlannedModel:
 
     @cached_property
     def plan(self) -> Plan:
-        return self.request.solve(self.program)
+        return self.search.plan if self.search is not None else self.request.solve(self.program)
 
     def pin(self, value: str, layout: str | None = None, /, **split: str) -> PlannedModel:
         """The plan with a value's layout fixed: `pin("delta", x="row")` or `pin("delta", "whole")`."""
-        text = f"{value}:{layout or ','.join(f'{d}={a}' for d, a in split.items())}"
-        pins = (*self.request.pins, planner.parse_pin(text))
+        return self._with(planner.parse_pin(_words(value, layout, split)))
+
+    def ban(self, value: str, layout: str | None = None, /, **split: str) -> PlannedModel:
+        """The plan in which a value does not lie so: `ban("delta", x="col")` or `ban("delta", "whole")`."""
+        return self._with(planner.parse_ban(_words(value, layout, split)))
+
+    def prefer(self, value: str, layout: str | None = None, /, *, within: float = 0.05, **split: str) -> PlannedModel:
+        """The plan in which a value lies so if the plan then takes at most `within` (a fraction) longer.
+
+        Of several preferences the earlier ones weigh more; the printed plan says which were met and what they cost.
+        """
+        wish = planner.parse_preference(_words(value, layout, split))
+        return self._with(dataclasses.replace(wish, within=planner.read_margin(within, "within")))
+
+    def _with(self, order: planner.Order) -> PlannedModel:
+        pins = (*self.request.pins, order)
         return PlannedModel(self.bound, dataclasses.replace(self.request, pins=pins), self.chains)
 
     def explain(self, value: str) -> str:
         """The layouts that a value could have, with what each would cost more, everything else chosen anew."""
         return planner.explain(self.program, self.request.mesh, value, request=self.request)
+
+    def alternatives(self, value: str) -> list[planner.Alternative]:
+        """`explain` as data."""
+        r = self.request
+        return planner.alternatives(
+            self.program, r.mesh, value, machine=r.machine, memory=r.memory, pins=r.pins, copies=r.copies
+        )
+
+    def where(self) -> planner.Where:
+        """Where the plan's time, bytes and memory go; it can be printed."""
+        return planner.where(self.program, self.plan, self.request.machine)
+
+    def memory_price(self) -> planner.MemoryPrice:
+        """What more memory would save, and at which budgets the plan changes; it can be printed."""
+        r = self.request
+        return planner.memory_price(
+            self.program, r.mesh, machine=r.machine, memory=r.memory, pins=r.pins, copies=r.copies
+        )
+
+    def diff(self, other: PlannedModel) -> planner.Difference:
+        """How another plan of the same model differs from this one; it can be printed."""
+        machines = self.request.machine, other.request.machine
+        return planner.diff(self.program, self.plan, other.plan, machines=machines)
 
     def write(self, path: str | Path) -> None:
         """Writes the plan as a TOML file that a person can edit and `ppl.plan(file=…)` reads."""
@@ -102,8 +166,43 @@ class PlannedModel:
         except OSError as error:
             raise Diagnostic("plan", f"the plan file cannot be written: {error}", where=str(path)) from None
 
+    def page(self) -> str:
+        """The plan as one HTML page to explore: graph, memory, costs, values. It loads nothing from outside."""
+        return planner.html_page(self.program, self.plan, machine=self.request.machine, prices=self.prices())
+
+    def html(self, path: str | Path) -> Path:
+        """Writes `page` to a file."""
+        machine = self.request.machine
+        return planner.write_html(self.program, self.plan, path, machine=machine, prices=self.prices())
+
+    def prices(self) -> planner.Prices | None:
+        """What every value's other layouts would cost, the memory budget left aside; None where that is not known."""
+        r = self.request
+        return planner.prices(self.program, self.plan, machine=r.machine, pins=r.pins)
+
+    def dot(self) -> str:
+        """The plan's graph in Graphviz's language."""
+        return planner.dot_text(self.program, self.plan, machine=self.request.machine)
+
+    def mermaid(self) -> str:
+        """The plan's graph as a Mermaid flowchart."""
+        return planner.mermaid_text(self.program, self.plan, machine=self.request.machine)
+
+    def show(self, *, everything: bool = False) -> None:
+        """Prints the plan for a terminal: in colour, fitted to its width, unnamed values only with `everything`."""
+        if self.search is not None:
+            print(f"{self.search}\n")
+        planner.print_plan(self.program, self.plan, machine=self.request.machine, everything=everything)
+
     def json(self) -> dict[str, Any]:
-        return planner.as_json(self.program, self.plan)
+        searched = {"shapes": self.search.json()} if self.search is not None else {}
+        return {**planner.as_json(self.program, self.plan), **searched}
 
     def __str__(self) -> str:
-        return planner.format_plan(self.program, self.plan)
+        shapes = f"{self.search}\n" if self.search is not None else ""
+        return shapes + planner.format_plan(self.program, self.plan)
+
+
+def _words(value: str, layout: str | None, split: Mapping[str, str]) -> str:
+    """A pin's text."""
+    return f"{value}:{layout or ','.join(f'{d}={a}' for d, a in split.items())}"

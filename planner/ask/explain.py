@@ -15,8 +15,10 @@ from ir.plan import Plan
 from ..cost import Costs
 from ..machine import Machine
 from ..make import KEEP_SMALL
-from ..pins import Pin, find_value, parse_pin
+from ..orders import Order, Preference, firm, parse_order
+from ..pins import find_value
 from ..plan_file import layout_text
+from ..prefer import met_pins, with_preferences
 from ..problem import Problem
 from ..show import bytes_text, seconds_text
 
@@ -38,39 +40,79 @@ def alternatives(
     *,
     machine: Machine | str | None = None,
     memory: float | None = None,
-    pins: Sequence[Pin | str] = (),
+    pins: Sequence[Order | str] = (),
     fixed: Mapping[str, Layout] | None = None,
     names: Mapping[str, str] | None = None,
     keep_small: int = KEEP_SMALL,
     seconds: float = 60.0,
+    recompute: bool = True,
+    copies: float = 0.0,
 ) -> list[Alternative]:
     """Every layout of a value that some plan has, cheapest first: the first one is the best plan's.
 
-    Takes what `make_plan` takes. Each alternative is solved exactly, so this costs as many searches as layouts.
+    Takes what `make_plan` takes. Each alternative is the best with its layout, proven; without a binding memory budget
+    all are found together, otherwise by as many searches as there are layouts.
     """
     if not isinstance(machine, Machine):
         machine = Machine.load(machine or "laptop")
     name = find_value(value, program, names or {}).name
-    parsed = tuple(parse_pin(p) if isinstance(p, str) else p for p in pins)
-    problem = Problem.of(program, Costs(machine, mesh), parsed, fixed or {}, names or {}, memory, keep_small, seconds)
+    orders = tuple(map(parse_order, pins))
+    wishes = [o for o in orders if isinstance(o, Preference)]
+    asked = fixed or {}, names or {}, memory, keep_small, seconds, recompute, copies
+    problem = Problem.of(program, Costs(machine, mesh), firm(orders), *asked)
     best = problem.solve()
+    if best is not None and wishes:  # those that the plan meets hold in every alternative too
+        met = met_pins(with_preferences(best, wishes, problem.solve_under), wishes)
+        problem = Problem.of(program, Costs(machine, mesh), (*firm(orders), *met), *asked)
+        best = problem.solve()
     if best is None or best.prediction is None:
         raise problem.too_small()
     stars = [next(s for s in option.network.stars if s.value.name == name) for option in problem.options]
     possible = dict.fromkeys(star.layouts[label] for star in stars for label in star.labels)
     found = [Alternative(best.layouts[name], best, 0.0)]
-    for layout in possible:
-        if layout != best.layouts[name] and (plan := problem.solve(name, layout)) is not None and plan.prediction:
+    others = [layout for layout in possible if layout != best.layouts[name]]
+    for layout, plan in zip(others, problem.solve_each(name, others), strict=True):
+        if plan is not None and plan.prediction:
             found.append(Alternative(layout, plan, plan.prediction.seconds - best.prediction.seconds))
     return sorted(found, key=lambda a: (a.extra, a.layout != best.layouts[name], str(a.layout)))
+
+
+def alternatives_json(found: Sequence[Alternative]) -> list[dict[str, Any]]:
+    """`alternatives` as plain data, the chosen layout first."""
+    return [
+        {
+            "layout": layout_text(a.layout),
+            "extra_seconds": a.extra,
+            "seconds": a.plan.prediction.seconds,
+            "compute_seconds": a.plan.prediction.compute_seconds,
+            "communication_seconds": a.plan.prediction.communication_seconds,
+            "peak_bytes": a.plan.prediction.peak_bytes,
+            "how": a.plan.prediction.how,
+        }
+        for a in found
+        if a.plan.prediction is not None
+    ]
+
+
+def _beyond_ties(found: Sequence[Alternative], seconds: float) -> list[str]:
+    """How many layouts tie with the chosen one, where it is more than two, and the first that costs more."""
+    dearer = [a for a in found if a.extra > 1e-9 * seconds]
+    tied, lines = len(found) - len(dearer), []
+    if tied > 2:
+        lines.append(f"{tied} layouts cost the same in all")
+    if dearer:
+        share = 100 * dearer[0].extra / seconds
+        more = f"{seconds_text(dearer[0].extra)} more ({share:.3g} %)"
+        lines.append(f"beyond the ties, {layout_text(dearer[0].layout)} would cost {more}")
+    return lines
 
 
 def explain(program: Program, mesh: Mesh, value: str, *, request: Any = None, **arguments: Any) -> str:
     """`alternatives` in words: the chosen layout, the runner-up, and a table of all.
 
-    `request` may carry `machine`, `memory` and `pins` as attributes.
+    `request` may carry `machine`, `memory`, `pins` and `copies` as attributes.
     """
-    for name in ("machine", "memory", "pins"):
+    for name in ("machine", "memory", "pins", "copies"):
         if request is not None and name not in arguments:
             arguments[name] = getattr(request, name)
     if mesh.devices == 1:
@@ -86,6 +128,7 @@ def explain(program: Program, mesh: Mesh, value: str, *, request: Any = None, **
         lines.append(
             f"{layout_text(found[1].layout)} would cost the same; the tie was broken for fewer collectives and splits"
         )
+        lines += _beyond_ties(found, chosen.seconds)
     else:
         share = 100 * found[1].extra / chosen.seconds
         more = f"{seconds_text(found[1].extra)} more ({share:.3g} %)"

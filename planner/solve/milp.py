@@ -1,4 +1,4 @@
-"""The exact fallback: the network as a mixed-integer program for HiGHS (`scipy.optimize.milp`).
+"""The exact fallback without a memory budget: the network as a mixed-integer program for HiGHS.
 
 One-hot states x are binary; pairs e of (source layout, wanted layout) are continuous and tied to the states by
 equalities, the local marginal polytope, whose linear relaxation is tight and which HiGHS solves several times faster
@@ -6,8 +6,7 @@ than the inequality form; z pays a reshard once for all uses that want it:
 
     Σ_s x_{v,s} = 1      Σ_q e_{pq} = x_p      Σ_p e_{pq} = x_q      z_{l→w} ≥ e_{pq} for every use that wants w in q
 
-Memory rows (see planner/memory.py) are the reason to come here; a network without them comes only when it is too
-entangled for elimination.
+A network comes here only when it is too entangled for elimination; with memory rows it goes to `exact.py`.
 """
 
 from __future__ import annotations
@@ -118,19 +117,14 @@ class Model:
         self.pairs[s, u] = columns
         return columns
 
-    def wanted(self, s: int, u: int, w: int, start: int | None = None) -> list[tuple[int, float]]:
-        """Terms that add up to one where a use needs a copy in layout w (made from `start`, if given)."""
+    def wanted(self, s: int, u: int, w: int, start: int) -> list[tuple[int, float]]:
+        """Terms that add up to one where a use needs a copy in layout w, made from `start`."""
         use = self.network.stars[s].uses[u]
-        return [
-            (c, 1.0)
-            for (p, q), c in self.pairs_of(s, u).items()
-            if w in use.wants[q] and p != w and (start is None or p == start)
-        ]
+        return [(c, 1.0) for (p, q), c in self.pairs_of(s, u).items() if w in use.wants[q] and p == start != w]
 
-    def solve(self, seconds: float, cost: list[float] | None = None) -> Answer:
-        """Minimises the network's cost, or the given one."""
-        objective = np.zeros(len(self.cost))
-        objective[: len(cost or self.cost)] = cost or self.cost
+    def solve(self, seconds: float) -> Answer:
+        """Minimises the network's cost."""
+        objective = np.array(self.cost)
         size = SCALE / max(float(np.abs(objective).max(initial=0.0)), 1e-300)
         rows, columns, values = self.rows.entries
         matrix = coo_matrix((values, (rows, columns)), shape=(len(self.rows.low), len(objective))).tocsr()

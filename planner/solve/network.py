@@ -97,20 +97,28 @@ class Network:
 
     def restrict(self, keep: Sequence[np.ndarray]) -> Network:
         """The network with only the kept states (arrays of indices) of each variable."""
+        whole = [len(k) == len(v.states) for v, k in zip(self.variables, keep, strict=True)]
         variables = [
-            Variable(v.name, [v.states[s] for s in k], v.cost[k], v.tie[k])
-            for v, k in zip(self.variables, keep, strict=True)
+            v if all_ else Variable(v.name, [v.states[s] for s in k.tolist()], v.cost[k], v.tie[k])
+            for v, k, all_ in zip(self.variables, keep, whole, strict=True)
         ]
-        return Network(variables, [_restrict_star(star, keep) for star in self.stars])
+        return Network(variables, [_restrict_star(star, keep, whole) for star in self.stars])
 
 
-def _restrict_star(star: Star, keep: Sequence[np.ndarray]) -> Star:
+def _restrict_star(star: Star, keep: Sequence[np.ndarray], whole: Sequence[bool]) -> Star:
+    if whole[star.source] and all(whole[use.variable] for use in star.uses):
+        return star
     labels = star.labels[keep[star.source]]
-    uses = []
-    for use in star.uses:
-        kept, again = np.unique(use.labels[keep[use.variable]], return_inverse=True)
-        uses.append(replace(use, labels=again, wants=[use.wants[label] for label in kept]))
+    uses = [use if whole[use.variable] else _restrict_use(use, keep[use.variable]) for use in star.uses]
     return replace(star, labels=labels, uses=uses)
+
+
+def _restrict_use(use: Use, keep: np.ndarray) -> Use:
+    labels = use.labels[keep]
+    left = np.zeros(len(use.wants), bool)
+    left[labels] = True
+    wants = [label for label, here in zip(use.wants, left.tolist(), strict=True) if here]
+    return Use(use.variable, (np.cumsum(left) - 1)[labels], wants, use.time)
 
 
 def with_ties(network: Network) -> Network:

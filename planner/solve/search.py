@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from .bound import Dual, improve
+from .bound import Dual
 from .coarse import coarse_states, groupings
-from .eliminate import easy, eliminate
+from .eliminate import Tables, easy, eliminate, minimise
+from .improve import improve
 from .milp import Model
 from .network import Network, with_ties
-from .simplify import Impossible, reduce
+from .pairs import Messages
+from .simplify import Barred, Impossible, barred_of, reduce
 
-ROUNDS, SWEEPS = 12, 6
-LIMIT, COARSE_LIMIT = 5e6, 3e5
-"""The largest table that elimination may make, for the answer and for a first guess: 40 MB and 2.4 MB."""
+ROUNDS, SWEEPS = 24, 6
+TRIES = (0, 1, 2, 4, 7, 12, 20)
+"""The rounds in which a better choice is looked for."""
+IDLE, WORTH = 4, 0.02
+"""After so many rounds that strike off less than this share of the states no more are made."""
+EASY, GUESS = 3e3, 1e5
+"""How many entries elimination may take: per variable and round, and for a guess."""
 
 
 @dataclass
@@ -27,6 +33,8 @@ class Found:
     cost: float
     bound: float
     how: str
+    proof: list[list[Messages]] = field(default_factory=list, compare=False, repr=False)
+    """The messages that struck states off, in order."""
 
 
 def solve(network: Network, seconds: float = 60.0, cutoff: float = np.inf, axes: Sequence[str] = ()) -> Found | None:
@@ -35,11 +43,16 @@ def solve(network: Network, seconds: float = 60.0, cutoff: float = np.inf, axes:
     None where it is proved that no choice is cheaper than `cutoff`. `axes` are the mesh axes that may act together.
     """
     priced = with_ties(network)
-    known = _solve_coarse(priced, cutoff, axes)
-    small, keep, best, bound = strike_off(priced, cutoff, known)
-    if bound > cutoff or bound == np.inf:
+    return finish(network, priced, Striking.of(priced, cutoff, axes=axes), seconds)
+
+
+def finish(network: Network, priced: Network, left: Striking, seconds: float) -> Found | None:
+    """The cheapest of what striking off has left, by elimination or else by HiGHS."""
+    if left.bound > left.cutoff or left.bound == np.inf:
         return None
-    states = eliminate(small, LIMIT)
+    best = left.best
+    small, keep = left.network()
+    states = eliminate(small)
     if states is not None:
         best, how = among(keep, states), "elimination"
         cost = bound = network.cost(best)
@@ -49,29 +62,11 @@ def solve(network: Network, seconds: float = 60.0, cutoff: float = np.inf, axes:
             best = min((improve(priced, among(keep, answer.states)), best), key=priced.cost)
         how = "HiGHS" if answer.finished else f"HiGHS, stopped after {seconds:.0f} s"
         cost = network.cost(best)
-        bound = min(cost, max(bound, answer.bound))
-    return Found(best, cost, bound, how)
+        bound = min(cost, max(left.bound, answer.bound))
+    return Found(best, cost, bound, how, left.proof)
 
 
-def _solve_coarse(network: Network, cutoff: float, axes: Sequence[str]) -> np.ndarray | None:
-    """The best choice of the coarse problems, each helped by the ones before; None where there is none."""
-    best: np.ndarray | None = None
-    for groups in groupings(axes):
-        keep = coarse_states(network, groups)
-        if keep is None:
-            continue
-        limit = min(cutoff, network.cost(best)) if best is not None else cutoff
-        small, left, seen, bound = strike_off(network.restrict(keep), limit)
-        if bound > limit or bound == np.inf:
-            continue
-        states = eliminate(small, COARSE_LIMIT)
-        choice = among(keep, seen if states is None else among(left, states))
-        if best is None or network.cost(choice) < network.cost(best):
-            best = choice
-    return best
-
-
-def among(keep: list[np.ndarray], states: np.ndarray) -> np.ndarray:
+def among(keep: Sequence[np.ndarray], states: np.ndarray) -> np.ndarray:
     return np.array([k[s] for k, s in zip(keep, states, strict=True)])
 
 
@@ -84,34 +79,161 @@ def strike_off(
     it holds every choice that is not dearer than the cutoff. `known` is a good choice, if one is known. The bound is
     infinite where no choice is possible at all.
     """
-    cheap = np.array([int(v.cost.argmin()) for v in network.variables])
-    best = improve(network, cheap if known is None else known)
-    price, bound = network.cost(best), -np.inf
-    everything = [np.arange(len(v.states)) for v in network.variables]
-    try:
-        small, keep = reduce(network, everything, not all_below)
-    except Impossible:
-        return network, everything, best, np.inf
-    for _ in range(ROUNDS):
-        dual = Dual(small, 10 * price if np.isfinite(price) else 1e6)
-        for _ in range(SWEEPS // 2):
-            dual.sweep(forward=True)
-            dual.reshare()
-            dual.sweep(forward=False)
-            dual.reshare()
-        states = improve(small, dual.sweep(forward=True))
-        if (cost := small.cost(states)) < price:
-            best, price = among(keep, states), cost
-        bounds, bound = dual.state_bounds()
-        if bound > cutoff:
-            break
-        limit = (cutoff if all_below else min(price, cutoff)) * (1 + 1e-12)
-        before = sum(map(len, keep))
+    left = Striking.of(network, cutoff, known, all_below)
+    if left.bound == np.inf:
+        return network, left.keep, left.best, np.inf
+    return *left.network(), left.best, left.bound
+
+
+@dataclass
+class Striking:
+    """The state of the search: what is kept, the best choice seen, what is proved."""
+
+    priced: Network
+    cutoff: float
+    all_below: bool
+    keep: list[np.ndarray]
+    best: np.ndarray
+    price: float
+    bound: float = -np.inf
+    dual: Dual | None = None
+    proof: list[list[Messages]] = field(default_factory=list)
+    barred: list[Barred] | None = None
+    held: tuple[int, ...] = ()
+    """Variables that may not leave the states that are kept of them."""
+
+    @classmethod
+    def of(
+        cls,
+        priced: Network,
+        cutoff: float = np.inf,
+        known: np.ndarray | None = None,
+        all_below: bool = False,
+        axes: Sequence[str] = (),
+        at_once: bool = True,
+    ) -> Striking:
+        """Strikes off, unless (`at_once`) elimination can do without."""
+        cheap = np.array([int(v.cost.argmin()) for v in priced.variables])
+        best = improve(priced, cheap if known is None else known)
+        everything = [np.arange(len(v.states)) for v in priced.variables]
+        left = cls(priced, cutoff, all_below, everything, best, priced.cost(best))
         try:
-            small, left = reduce(small, [np.flatnonzero(b <= limit) for b in bounds], not all_below)
+            small, left.keep = left.network()
         except Impossible:
-            return small, keep, best, np.inf
-        keep = [k[i] for k, i in zip(keep, left, strict=True)]
-        if sum(map(len, keep)) > 0.98 * before or easy(small):
-            break
-    return small, keep, best, bound
+            left.bound = np.inf
+            return left
+        if at_once and not all_below and easy(Tables.of(small), EASY * len(small.variables)):
+            return left
+        left._strike(axes)
+        return left
+
+    @classmethod
+    def within(
+        cls, priced: Network, keep: list[np.ndarray], known: np.ndarray | None, dual: Dual | None, variable: int
+    ) -> Striking:
+        """The search among some states only, all of one variable's at most, going on from what a dual has moved."""
+        if known is None:
+            known = np.array([int(k[v.cost[k].argmin()]) for v, k in zip(priced.variables, keep, strict=True)])
+        left = cls(priced, np.inf, False, keep, known, priced.cost(known), dual=dual, held=(variable,))
+        try:
+            left._reduce()
+        except Impossible:
+            left.bound = np.inf
+            return left
+        left._strike(())
+        return left
+
+    def network(self) -> tuple[Network, list[np.ndarray]]:
+        """The settled network of what is kept."""
+        if self.barred is None:
+            self.barred = barred_of(self.priced)
+        return reduce(self.priced, self.keep, not self.all_below, self.barred)
+
+    def _strike(self, axes: Sequence[str]) -> None:
+        if self.dual is None:
+            self.dual = Dual(self.priced.restrict(self.keep), 10 * self.price if np.isfinite(self.price) else 1e6)
+        counted, idle = np.inf, 0
+        for turn in range(ROUNDS):
+            self.dual.ascend(SWEEPS)
+            bounds, bound = self.dual.state_bounds()
+            self.bound = max(bound, self.bound)
+            if self.bound > self.cutoff:
+                self.proof.append(self.dual.messages())
+                return
+            if turn == 0:
+                self._guess_coarse(axes)
+            if turn in TRIES and self.price > self.bound * (1 + 1e-9):
+                self._try(among(self.keep, self.dual.choice()))
+                self._guess(bounds)
+            idle += 1
+            if idle == IDLE or self._share_dropped(bounds) > WORTH:
+                if not self._drop(bounds):
+                    self.bound = np.inf
+                    return
+                self._reduce()
+            left = sum(map(len, self.keep))
+            if left < (1 - WORTH) * counted:
+                counted, idle = left, 0
+            if idle in (0, 2) and easy(self.dual.tables(), EASY * (1 + turn) * len(self.keep)):
+                return
+            if idle == IDLE:
+                return
+
+    def _limit(self) -> float:
+        return (self.cutoff if self.all_below else min(self.price, self.cutoff)) * (1 + 1e-12)
+
+    def _share_dropped(self, bounds: list[np.ndarray]) -> float:
+        """The share of the states that could be struck off now."""
+        limit = self._limit()
+        return sum(int((b > limit).sum()) for b in bounds) / sum(map(len, self.keep))
+
+    def _reduce(self) -> None:
+        """Without what has become impossible or indistinguishable."""
+        _, keep = self.network()
+        place = [np.searchsorted(old, new) for old, new in zip(self.keep, keep, strict=True)]
+        if sum(map(len, keep)) < sum(map(len, self.keep)):
+            if self.dual is not None:
+                self.dual.restrict(place)
+            self.keep = keep
+
+    def _drop(self, bounds: list[np.ndarray]) -> bool:
+        """Strikes off; false where nothing is left."""
+        assert self.dual is not None
+        limit = self._limit()
+        kept = [np.flatnonzero(b <= limit) for b in bounds]
+        if sum(map(len, kept)) < sum(map(len, self.keep)):
+            self.proof.append(self.dual.messages())
+            if not all(map(len, kept)):
+                return False
+            self.dual.restrict(kept)
+            self.keep = [k[i] for k, i in zip(self.keep, kept, strict=True)]
+        return True
+
+    def _try(self, states: np.ndarray) -> None:
+        states = improve(self.priced, states, held=self.held)
+        if (price := self.priced.cost(states)) < self.price:
+            self.best, self.price = states, price
+
+    def _guess_coarse(self, axes: Sequence[str]) -> None:
+        """The best choices in which mesh axes act together."""
+        assert self.dual is not None
+        for groups in groupings(axes):
+            states = coarse_states(self.priced, groups)
+            near = states and [np.flatnonzero(np.isin(k, s)) for k, s in zip(self.keep, states, strict=True)]
+            found = minimise(self.dual.tables(near), GUESS) if near and all(map(len, near)) else None
+            if near and found is not None:
+                self._try(among(self.keep, among(near, found[: len(near)])))
+
+    def _guess(self, bounds: list[np.ndarray]) -> None:
+        """A choice from the states whose bounds are least: as many of them as elimination takes in its stride."""
+        assert self.dual is not None
+        slack = [b - b.min() for b in bounds]
+        levels = np.unique(np.concatenate(slack))
+        levels = levels[levels <= max(self.price - self.bound, 0.0)]
+        for share in (0.5, 0.1, 0.0):
+            level = levels[int(share * (len(levels) - 1))] if len(levels) else 0.0
+            near = [np.flatnonzero(s <= level) for s in slack]
+            states = minimise(self.dual.tables(near), GUESS)
+            if states is not None:
+                self._try(among(self.keep, among(near, states[: len(near)])))
+                return

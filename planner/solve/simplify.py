@@ -5,7 +5,7 @@ The reduced network has the same variables, and every choice of the states that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,38 +26,49 @@ def settle(network: Network) -> Network:
 
 
 def _settle_star(star: Star, cost: list[np.ndarray]) -> Star:
+    if not star.uses:
+        return star
     starts = np.unique(star.labels)
-    certain = sorted({w for use in star.uses for w in set(use.wants[0]).intersection(*use.wants)})
     price = star.price
+    paid = set(np.flatnonzero(price[starts].any(axis=0)).tolist())
+    certain = sorted({w for use in star.uses for w in set(use.wants[0]).intersection(*use.wants)} & paid)
     if certain:
         cost[star.source] += price[star.labels][:, certain].sum(axis=1)
         price = price.copy()
         price[:, certain] = 0.0
-    uses = [use for use in star.uses if _can_cost(use, price, starts)]
+        paid.difference_update(certain)
+    uses = [use for use in star.uses if not all(map(paid.isdisjoint, use.wants))]
     if len(uses) == 1 and len(starts) == 1:
         (use,) = uses
         own = np.array([price[starts[0], list(label)].sum() for label in use.wants])
         cost[use.variable] += own[use.labels]
         uses = []
+    if price is star.price and len(uses) == len(star.uses):
+        return star
     return replace(star, price=price, uses=uses)
 
 
-def _can_cost(use: Use, price: np.ndarray, starts: np.ndarray) -> bool:
-    wanted = sorted({w for label in use.wants for w in label})
-    return bool(price[starts][:, wanted].any())
+Barred = tuple[Star, Use, np.ndarray]
+"""A use of a star, and by [layout of the source, label] whether it can have what it wants."""
 
 
 class Impossible(Exception):
     """A variable has no state left: no choice of states is possible."""
 
 
-def reduce(network: Network, keep: Sequence[np.ndarray], merge: bool = True) -> tuple[Network, list[np.ndarray]]:
+def reduce(
+    network: Network, keep: Sequence[np.ndarray], merge: bool = True, barred: Sequence[Barred] | None = None
+) -> tuple[Network, list[np.ndarray]]:
     """The settled network of the kept states, without impossible ones and (`merge`) those that no price tells apart.
+
+    `barred` is `barred_of(network)`, where it is known already.
 
     Raises `Impossible` where nothing is left of a variable.
     """
     keep = list(keep)
+    barred = barred_of(network) if barred is None else barred
     while True:
+        keep = _consistent(barred, keep)
         if any(len(k) == 0 for k in keep):
             raise Impossible
         settled = settle(network.restrict(keep))
@@ -69,6 +80,42 @@ def reduce(network: Network, keep: Sequence[np.ndarray], merge: bool = True) -> 
         return settled, keep
     merged = _merge_equal(settled)
     return settled.restrict(merged), [k[m] for k, m in zip(keep, merged, strict=True)]
+
+
+def _consistent(barred: Sequence[Barred], keep: list[np.ndarray]) -> list[np.ndarray]:
+    """Of the kept states those that go with some state of every neighbour at a finite price."""
+    pairs = list(barred)
+    keep, changed = list(keep), True
+    while changed:
+        changed = False
+        for star, use, may in pairs:
+            rows, columns = star.labels[keep[star.source]], use.labels[keep[use.variable]]
+            left = np.zeros(may.shape[0], bool)
+            left[rows] = True
+            fine = np.asarray(may[left].any(axis=0))[columns]
+            if not fine.all():
+                keep[use.variable], columns, changed = keep[use.variable][fine], columns[fine], True
+            left = np.zeros(may.shape[1], bool)
+            left[columns] = True
+            fine = np.asarray(may[:, left].any(axis=1))[rows]
+            if not fine.all():
+                keep[star.source], changed = keep[star.source][fine], True
+        pairs.reverse()  # so that what follows from either end goes through in one pass
+    return keep
+
+
+def barred_of(network: Network) -> list[Barred]:
+    """The uses that cannot have all they may want."""
+    return [pair for star in network.stars for pair in _barred(star)]
+
+
+def _barred(star: Star) -> Iterator[Barred]:
+    finite = np.isfinite(star.price)
+    never = set(np.flatnonzero(~finite[star.labels].all(axis=0)).tolist())
+    if never:
+        for use in star.uses:
+            if not all(map(never.isdisjoint, use.wants)):
+                yield star, use, np.stack([finite[:, list(label)].all(axis=1) for label in use.wants], axis=1)
 
 
 def _merge_equal(network: Network) -> list[np.ndarray]:

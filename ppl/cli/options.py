@@ -17,7 +17,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its single positional argument is the `subject`."""
+    """One command: its single positional argument is the `subject`, where it has one."""
 
     name: str
     subject: str
@@ -59,7 +59,10 @@ PLANNING = (
     _one("machine", "NAME", "what the plan is made for: laptop, a100x8, h100x8, h200x8, or a machine file (.toml)"),
     _one("memory", "BYTES", "room on each device: --memory 80GB"),
     _many("pin", "PIN", "fix where a value lives: --pin delta:x=row, --pin y:whole"),
+    _many("ban", "PIN", "forbid it: --ban delta:x=col, --ban delta:whole"),
+    _many("prefer", "PIN", "have it so if the plan then takes at most 5%% longer: --prefer delta:x=row,within=5%%"),
 )
+DEVICES = _one("devices", "N", "how many devices, instead of --mesh: the fastest shape of the mesh is searched")
 CHAINS = _one("chains", "N", "independent chains (default 4)")
 SAMPLER = (
     _one("infer", "PROGRAM", 'an inference program instead of the model file\'s: --infer "nuts(draws = 500)"'),
@@ -112,20 +115,38 @@ COMMANDS = {
             "plan",
             "MODEL",
             MODEL,
-            "MODEL --mesh MESH [--data SOURCE ...] [--set DIM=N ...]",
+            "MODEL (--mesh MESH | --devices N) [--data SOURCE ...] [--set DIM=N ...]",
             "model.ppl --mesh row=4,col=2",
             "where each tensor of the gradient lives on a mesh, and what that costs",
             {
-                "plan": PLANNING,
+                "plan": (PLANNING[0], DEVICES, *PLANNING[1:]),
                 "output": (
                     _one("write", "FILE", "write the plan as a file that a person can edit, for --plan"),
-                    _one("explain", "VALUE", "the layouts that a value could have, and what each would cost"),
-                    _flag("json", "print the plan as JSON"),
+                    _one(
+                        "explain", "VALUE", "the layouts that a value could have, and what each would cost; or memory"
+                    ),
+                    _flag("where", "where time, bytes and memory go: by node, line of the model and mesh axis"),
+                    Option(
+                        "diff",
+                        "how the plan of file B differs from that of file A",
+                        {"metavar": ("A", "B"), "nargs": 2},
+                    ),
+                    _one("html", "FILE", "write the plan as a page to explore in a browser: graph, memory, costs"),
+                    _one("dot", "FILE", "write the plan's graph in Graphviz's language"),
+                    _one("mermaid", "FILE", "write the plan's graph as a Mermaid flowchart"),
+                    _flag("all", "on a terminal: also the values that have neither a name nor a move"),
+                    _flag("json", "print the plan, or the answer to one of these questions, as JSON"),
+                    _flag("compile-only", "compile the program too, for up to 256 virtual devices, without running it"),
                 ),
                 "data (only the sizes matter: without data give --set)": (*DATA, DTYPE, CHAINS),
             },
             "No device is needed: a plan for 1,024 GPUs can be made and read on a laptop.\n"
-            "  meshbayes plan field.ppl --set x=512 y=512 z=512 --mesh row=16,col=8 --machine h200x8",
+            "  meshbayes plan field.ppl --set x=512 y=512 z=512 --mesh row=16,col=8 --machine h200x8\n"
+            "  meshbayes plan field.ppl --set x=512 y=512 z=512 --devices 128 --machine h200x8\n"
+            "What would more memory save, where does the time go, and what does an edited plan change?\n"
+            "  meshbayes plan field.ppl --mesh row=8 --memory 20GB --explain memory\n"
+            "  meshbayes plan field.ppl --mesh row=8 --prefer delta:x=row,within=2% --where\n"
+            "  meshbayes plan field.ppl --diff plan.toml edited.toml",
         ),
         Command(
             "run",
@@ -147,6 +168,28 @@ COMMANDS = {
             "runs/radon-1",
             "write the report of a run folder again",
             {"output": (_one("out", "FILE", "where to (default: report.html in the folder)"),)},
+        ),
+        Command(
+            "calibrate",
+            "",
+            "",
+            "[--mesh MESH | --devices N] [--out FILE] [--quick]",
+            "--devices 8 --out here.toml",
+            "time the devices at hand and write a machine file that plans can be made for",
+            {
+                "devices": (
+                    _one("mesh", "MESH", "time collectives along these axes and their products: --mesh row=4,col=2"),
+                    _one("devices", "N", "so many, as a mesh of two axes (default: all; on a CPU 8 virtual ones)"),
+                ),
+                "timings": (
+                    _flag("quick", "fewer sizes and repeats, in some ten seconds"),
+                    _one("seconds", "N", "start no more timings after this time (default 120, quick 10)"),
+                ),
+                "output": (_one("out", "FILE", "the machine file (default machine.toml)"),),
+            },
+            "Other programs on the computer make the figures worse: let it rest meanwhile.\n"
+            "  meshbayes calibrate --mesh row=4,col=2 --out here.toml\n"
+            "  meshbayes plan field.ppl --set x=512 y=512 z=512 --mesh row=4,col=2 --machine here.toml",
         ),
     )
 }

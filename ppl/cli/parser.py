@@ -35,6 +35,7 @@ FOREIGN_COMMANDS = {
     **dict.fromkeys(("compile", "validate", "lint", "parse", "test"), "check"),
     **dict.fromkeys(("show", "draw", "print", "dump", "ir"), "graph"),
     **dict.fromkeys(("layout", "shard", "optimize"), "plan"),
+    **dict.fromkeys(("bench", "benchmark", "measure", "profile", "tune"), "calibrate"),
     **dict.fromkeys(("html", "summary", "summarize", "plot", "diagnose"), "report"),
 }
 FOREIGN_OPTIONS = {
@@ -82,7 +83,7 @@ def parse(argv: Sequence[str]) -> Request:
     if extra:
         raise Diagnostic("argument", f"nothing is expected at '{extra[0]}'", hint=_expected(command))
     subject = command.subject
-    if getattr(arguments, subject.lower()) is None:
+    if subject and getattr(arguments, subject.lower()) is None:
         hint = f"write it first: meshbayes {name} {command.example}"
         raise Diagnostic("argument", f"meshbayes {name} needs a {subject}", hint=hint)
     arguments.argv = list(argv)
@@ -93,11 +94,11 @@ class Parser(argparse.ArgumentParser):
     """argparse without its usage dump."""
 
     def error(self, message: str) -> NoReturn:
-        found = re.fullmatch(r"argument (\S+?)(?:/\S+)?: expected (one|at least one) argument", message)
+        found = re.fullmatch(r"argument (\S+?)(?:/\S+)?: expected (one|at least one|\d+) arguments?", message)
         if found is None:
             raise Diagnostic("argument", message, hint=f"meshbayes {self.prog} --help shows the options")
         option = self._option_string_actions[found[1]]
-        shown = option.metavar if isinstance(option.metavar, str) else "VALUE"
+        shown = option.metavar if isinstance(option.metavar, str) else " ".join(option.metavar or ("VALUE",))
         raise Diagnostic(
             "argument", f"a value is missing after {found[1]}", hint=f"write {found[1]} {shown}: {option.help}"
         )
@@ -114,7 +115,8 @@ def make_parser(command: Command) -> Parser:
         allow_abbrev=False,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=110),
     )
-    parser.add_argument(command.subject.lower(), nargs="?", metavar=command.subject, help=command.subject_help)
+    if command.subject:
+        parser.add_argument(command.subject.lower(), nargs="?", metavar=command.subject, help=command.subject_help)
     for title, options in command.groups.items():
         group = parser.add_argument_group(title)
         for option in options:

@@ -128,6 +128,16 @@ def outlined(args: Any, of: Model, assumed: int | None = None) -> Bound:
     return outline(of, sizes=sizes(args.set), dtype=dtype(args), assumed=assumed)
 
 
+def devices(args: Any) -> int | None:
+    """The number of devices whose mesh is to be searched; None where the mesh is given."""
+    if args.devices is None:
+        return None
+    if args.mesh is not None:
+        hint = "leave out --mesh to have its shape searched, or --devices to give it"
+        raise Diagnostic("argument", "both --mesh and --devices are given", where="--devices", hint=hint)
+    return whole_number(args.devices, "--devices", 1, 8)
+
+
 def request(args: Any) -> PlanRequest:
     """The mesh, machine, memory and pins asked for."""
     from ir.mesh import Mesh
@@ -142,7 +152,27 @@ def request(args: Any) -> PlanRequest:
             error.where = "--mesh"
             raise
     room = memory(args.memory)
-    return PlanRequest.make(mesh, machine=args.machine, memory=room, pins=args.pin, file=args.plan)
+    return PlanRequest.make(mesh, machine=args.machine, memory=room, pins=orders(args), file=args.plan)
+
+
+def orders(args: Any) -> list[Any]:
+    """The pins, bans and preferences of the command line."""
+    import planner
+
+    found: list[Any] = [planner.parse_pin(text, "--pin") for text in args.pin]
+    found += [planner.parse_ban(text, "--ban") for text in args.ban]
+    return found + [planner.parse_preference(text, "--prefer") for text in args.prefer]
+
+
+def requests_of(args: Any, files: Iterable[str]) -> list[PlanRequest]:
+    """What several plan files ask for, each with all that it keeps, and with the command line on top."""
+    asked = request(args)
+    mesh = asked.mesh if args.mesh is not None else None
+    found = []
+    for file in files:
+        one = type(asked).make(mesh, machine=args.machine, memory=asked.memory, pins=orders(args), file=file, keep=True)
+        found.append(one)
+    return found
 
 
 def sampler(args: Any, of: Model) -> Common:

@@ -73,7 +73,7 @@ def _posterior(args: Any, bound: Bound, request: PlanRequest, options: Common) -
         hint = "a quantity with ~ that is not declared as data is latent"
         raise Diagnostic("type", "the model has no latent quantity to infer", where=args.model, hint=hint)
     choose(posterior, read.names(args.keep), options.chains * (options.draws // options.thin))
-    posterior.gradient_program(options.chains)
+    posterior.gradient_program(options.chains, options.copies())
     return posterior
 
 

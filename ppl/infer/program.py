@@ -12,13 +12,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from ir.errors import Diagnostic
+import jax
+
+from ir.errors import Diagnostic, InternalError
 
 from .adapt import Schedule, make_schedule
 from .hmc import Hmc
 from .nuts import Nuts
-from .protocol import Target
-from .space import Space
+from .protocol import Kernel, Target
+from .space import Space, Vector
 
 FOREIGN = {
     **dict.fromkeys(("num_samples", "n_samples", "samples", "num_draws", "iter_sampling", "iterations"), "draws"),
@@ -78,6 +80,14 @@ class Common:
         if self.draws % self.thin:
             hint = f"draws = {self.draws - self.draws % self.thin or self.thin} would do"
             raise self._wrong(f"draws = {self.draws} is not a multiple of thin = {self.thin}", hint)
+
+    def kernel(self, space: Space, target: Target) -> Kernel:
+        """The kernel of these options on a space."""
+        raise NotImplementedError
+
+    def copies(self) -> float:
+        """Vectors like the latents that a run holds beside the target's own arguments (position and gradient)."""
+        return self.kernel(Space(()), _nowhere).copies() - 2
 
     def schedule(self) -> Schedule:
         """What happens after each of warmup + draws transitions."""
@@ -139,6 +149,11 @@ class HmcOptions(Common):
     def kernel(self, space: Space, target: Target) -> Hmc:
         """The kernel of these options on a space."""
         return Hmc(space, target, self.steps, self.jitter)
+
+
+def _nowhere(position: Vector) -> tuple[jax.Array, Vector]:
+    """A target that is never evaluated: a kernel states its copies without one."""
+    raise InternalError("a kernel evaluated its target to count its copies")
 
 
 _PROGRAMS: dict[str, type[Common]] = {"nuts": NutsOptions, "hmc": HmcOptions}

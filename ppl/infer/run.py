@@ -141,7 +141,7 @@ class _Setup:
     @classmethod
     def make(cls, posterior: Posterior, options: Common, keep: tuple[str, ...] | None, predictive: bool) -> _Setup:
         chains, draws = options.chains, options.draws // options.thin
-        gradient = posterior.gradient_program(chains)
+        gradient = posterior.gradient_program(chains, options.copies())
         fixed = {i.name: gradient.plan.layouts[i.name] for i in gradient.program.inputs_of("latent")}
         kept = choose(posterior, keep, chains * draws)
         after = _After.make(posterior, kept, fixed, chains, draws) if predictive else None

@@ -11,7 +11,7 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 
 from backend_cuda import device_mesh, spmd
-from backend_cuda.inspect import emitted, hlo_collectives, optimised
+from backend_cuda.inspect import emitted, hlo_collectives, optimised, received
 from ir.errors import InternalError
 from ir.layout import Collective
 from ir.mesh import Mesh
@@ -118,6 +118,8 @@ ENTRY %main (x: f32[4,9]) -> f32[4,9] {
         ("%r = f32[8,9]{1,0} all-gather(%x), replica_groups=[3,2]<=[2,3]T(1,0)", "all_gather row 144"),
         ("%r = f32[24,9]{1,0} all-gather(%x), replica_groups=[1,6]<=[2,3]T(1,0)", "all_gather col+row 144"),
         ("%r = f32[8,9]{1,0} all-gather(%x), replica_groups=mesh['a'=2,'b'=3] {'a'}", "all_gather row 144"),
+        ("%r = f32[8,9]{1,0} all-gather(%x), replica_groups=mesh['a'=3,'b'=2], device_ids=([2,3]T(1,0)) {'b'}",
+         "all_gather row 144"),
         ("%r = f32[4,9]{1,0} collective-permute(%x), source_target_pairs={{0,2},{1,0},{2,1},{3,5},{4,3},{5,4}}",
          "collective_permute col 144"),
         ("%r = (f32[4,9]{1,0}, f32[8,9]{1,0}) all-gather-start(%x), replica_groups={{0,3},{1,4},{2,5}}\n"
@@ -144,3 +146,28 @@ def test_groups_along_no_axes_of_the_mesh_are_an_error():
 def test_a_collective_is_told_in_the_words_of_the_plan():
     program = lowered(lambda x: lax.psum(x, ("row", "col")), (9,))
     assert [p.collective for p in emitted(program, MESH)] == [Collective("all_reduce", ("row", "col"), "f32", 36)]
+
+
+def test_a_permute_that_is_no_ring_lies_along_the_axes_on_which_anything_moves():
+    line = "  %r = f32[4,9]{1,0} collective-permute(%x), source_target_pairs={{0,0},{1,2},{2,1},{3,3},{4,5},{5,4}}"
+    (found,) = hlo_collectives(HLO.replace("%BODY%", line), MESH)
+    assert found.collective == Collective("collective_permute", ("col",), "f32", 144)
+
+
+def test_received_bytes_are_those_of_each_device_and_every_trip():
+    def f(x):  # f32[6, 5], 120 B
+        x = lax.all_gather(x, "col", axis=0, tiled=True)[:6]
+        x = lax.all_to_all(x, "row", 0, 0, tiled=True)
+        x = lax.ppermute(x, ("row", "col"), [(0, 0), (1, 2), (2, 1), (3, 3), (4, 4), (5, 5)])
+        x, _ = lax.scan(lambda c, _: (lax.psum(jnp.sin(c), "col"), None), x, None, length=7)
+        return x
+
+    always = 2 * 120 + 120 / 2 + 7 * 2 * 2 / 3 * 120
+    found = received(lowered(f, (6, 5)).compile(), MESH)
+    np.testing.assert_allclose(found, always + 120 * np.array([0, 1, 1, 0, 0, 0]))
+
+
+def test_bytes_that_data_decide_on_are_not_told():
+    program = lowered(lambda x: lax.while_loop(lambda c: c[0] > 1, lambda c: lax.psum(c, "row") * 0.1, x), (9,))
+    with pytest.raises(InternalError, match="not known before it runs"):
+        received(program.compile(), MESH)

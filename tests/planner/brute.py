@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from collections.abc import Callable
 
 from ir.graph import Program, Value
 from ir.layout import Layout, moves_from
@@ -73,10 +74,26 @@ def actions(program: Program, trips: int = 1, prefix: str = "", fed: tuple = ())
     return found + [("output", v, prefix + n, program.ties.get(n), trips) for n, v in program.outputs]
 
 
-def cheapest(program: Program, costs: Costs, memory: float = math.inf) -> Plan | None:
-    """The best of all strategies, input layouts and output layouts; a branch is left when it already costs too much."""
+Allow = Callable[[Value, Layout], bool]
+
+
+def anywhere(value: Value, layout: Layout) -> bool:
+    return True
+
+
+def cheapest(
+    program: Program,
+    costs: Costs,
+    memory: float = math.inf,
+    allow: Allow = anywhere,
+    bound: float = math.inf,
+) -> Plan | None:
+    """The best of all strategies, input layouts and output layouts; a branch is left when it already costs too much.
+
+    `allow` says where a value may lie as it is made; only plans below `bound` [seconds] are looked for.
+    """
     mesh, reshard = costs.mesh, Reshard(costs)
-    best: list = [math.inf, None]
+    best: list = [bound, None]
     options = {
         n.key: sorted(
             ((s, costs.compute(n.op, n.types, s)) for s in n.op.strategies(n.types, mesh)), key=lambda o: o[1]
@@ -103,6 +120,8 @@ def cheapest(program: Program, costs: Costs, memory: float = math.inf) -> Plan |
         kind, subject, *rest = steps[i]
         if kind == "input":
             for layout in layouts(subject, mesh):
+                if not allow(subject, layout):
+                    continue
                 price, now = pay(rest[0][0], layout, rest[0][1], at, paid) if rest[0] else (0.0, paid)
                 visit(i + 1, cost + price, {**at, subject.name: layout}, ran, now, left)
         elif kind == "node":
@@ -112,7 +131,9 @@ def cheapest(program: Program, costs: Costs, memory: float = math.inf) -> Plan |
                 for index, value in enumerate(subject.operands):
                     price, now = pay(value, op.operand_layout(index, types, strategy), trips, at, now)
                     total += price
-                leaves = zip(subject.results, op.result_layouts(types, strategy), strict=True)
+                leaves = list(zip(subject.results, op.result_layouts(types, strategy), strict=True))
+                if not all(allow(v, x) for v, x in leaves):
+                    continue
                 visit(i + 1, total, {**at, **{v.name: x for v, x in leaves}}, {**ran, subject.key: strategy}, now, left)
         elif kind == "result":
             visit(i + 1, cost, {**at, subject.name: left[rest[0]]}, ran, paid, left)
@@ -124,3 +145,60 @@ def cheapest(program: Program, costs: Costs, memory: float = math.inf) -> Plan |
 
     visit(0, 0.0, {}, {}, {}, {})
     return best[1]
+
+
+def least_seconds(program: Program, costs: Costs, allow: Allow = anywhere, bound: float = math.inf) -> float:
+    """What the best plan costs, for programs too long to enumerate: a walk that forgets what no longer matters.
+
+    It goes through the program once and keeps, for every way in which the values still needed may lie and have been
+    copied, the least seconds so far. Ways that already cost more than `bound` are dropped. No memory, no regions.
+    """
+    reshard, steps = Reshard(costs), actions(program)
+    last: dict[str, int] = {}
+    for i, (kind, subject, *rest) in enumerate(steps):
+        used = subject.operands if kind == "node" else (subject,)
+        names = [v.name for v in used] + ([rest[1]] if kind == "output" and rest[1] else [])
+        last |= dict.fromkeys(names, i)
+    found: dict[frozenset, float] = {frozenset(): 0.0}
+    for i, (kind, subject, *rest) in enumerate(steps):
+        then: dict[frozenset, float] = {}
+        for state, cost in found.items():
+            held = {name: (layout, copies) for name, layout, copies in state}
+            for total, made in _choices(kind, subject, rest, held, costs, reshard, allow):
+                if cost + total > bound:
+                    continue
+                key = frozenset((n, x, c) for n, (x, c) in made.items() if last.get(n, -1) > i)
+                then[key] = min(then.get(key, math.inf), cost + total)
+        found = then
+    return min(found.values(), default=math.inf)
+
+
+def _choices(kind: str, subject, rest: list, held: dict, costs: Costs, reshard: Reshard, allow: Allow):
+    """Every way to take a step: its seconds, and what is then held, by name: where it was made, and its copies."""
+
+    def fetch(wants: list[tuple[Value, Layout]]) -> tuple[float, dict]:
+        seconds, now = 0.0, dict(held)
+        for value, wanted in wants:
+            start, copies = now[value.name]
+            if wanted != start and wanted not in copies:
+                seconds += reshard(value, start, wanted)[0]
+                now[value.name] = start, copies | {wanted}
+        return seconds, now
+
+    if kind == "input":
+        for layout in layouts(subject, costs.mesh):
+            if allow(subject, layout):
+                yield 0.0, {**held, subject.name: (layout, frozenset())}
+    elif kind == "node":
+        op, types = subject.op, subject.types
+        for strategy in op.strategies(types, costs.mesh):
+            leaves = list(zip(subject.results, op.result_layouts(types, strategy), strict=True))
+            if all(allow(v, x) for v, x in leaves):
+                wants = [(v, op.operand_layout(k, types, strategy)) for k, v in enumerate(subject.operands)]
+                seconds, now = fetch(wants)
+                own = costs.compute(op, types, strategy) + costs.halos(op, types, strategy)
+                yield seconds + own, {**now, **{v.name: (x, frozenset()) for v, x in leaves}}
+    else:
+        _, tied, _ = rest
+        for layout in [held[tied][0]] if tied else layouts(subject, costs.mesh):
+            yield fetch([(subject, layout)])

@@ -1,4 +1,6 @@
-"""The user's word: pins hold, and a pin that cannot be is explained."""
+"""The user's word: pins hold, bans forbid, preferences are met where affordable, and mistakes are explained."""
+
+from itertools import combinations
 
 import pytest
 
@@ -7,7 +9,7 @@ from ir.errors import Diagnostic
 from ir.layout import Layout
 from ir.mesh import Mesh
 from ir.verify import verify_plan
-from planner import Machine, Pin, make_plan, parse_pin
+from planner import Machine, Pin, alternatives, format_plan, make_plan, parse_order, parse_pin
 from tests.planner.programs import call, fourier, regression, tensor, two_products
 
 H100 = Machine.load("h100x8")
@@ -24,11 +26,19 @@ MESH = Mesh.parse("row=4,col=2")
         ("delta:whole", "delta:whole"),
         ("chain:row", "chain:row"),
         ("chain: whole", "chain:whole"),
+        ("delta:y/col, x/row", "delta:x/row, y/col"),
+        ("delta:x/row+col; sum over mid", "delta:x/row+col; sum over mid"),
+        ("ban  delta:x = col", "ban delta:x=col"),
+        ("ban chain:whole", "ban chain:whole"),
+        ("prefer delta:x=row", "prefer delta:x=row,within=0.05"),
+        ("prefer delta:x=row,y=col, within = 2 %", "prefer delta:x=row,y=col,within=0.02"),
+        ("prefer delta:whole,within=300%", "prefer delta:whole,within=300%"),
+        ("prefer delta:within=row", "prefer delta:within=row,within=0.05"),
     ],
 )
-def test_pins_are_read_and_printed(text, printed):
-    assert str(parse_pin(text)) == printed
-    assert parse_pin(printed) == parse_pin(text)
+def test_orders_are_read_and_printed(text, printed):
+    assert str(parse_order(text)) == printed
+    assert parse_order(printed) == parse_order(text)
 
 
 def test_pins_from_python():
@@ -80,6 +90,104 @@ def test_a_pin_may_name_an_axis_of_size_one():
     assert plan.layouts["x"].axes("n") == ("row",)
 
 
+@pytest.mark.parametrize(
+    ("ban", "forbidden"),
+    [
+        ("A:h=row", lambda x: x.axes("h") == ("row",)),
+        ("A:h=row,i=col", lambda x: x == Layout.of({"h": "row", "i": "col"})),
+        ("A:h/row", lambda x: x == Layout.of({"h": "row"})),
+        ("A:whole", lambda x: x == Layout.of()),
+    ],
+)
+def test_a_ban_gives_the_best_plan_of_those_that_it_leaves(ban, forbidden):
+    program = two_products(tokens=64, width=8192, hidden=32_768)
+    every = alternatives(program, MESH, "A", machine=H100)
+    plan = make_plan(program, MESH, machine=H100, pins=[f"ban {ban}"])
+    verify_plan(program, plan)
+    assert any(forbidden(a.layout) for a in every) and not forbidden(plan.layouts["A"])
+    left = min(a.plan.prediction.seconds for a in every if not forbidden(a.layout))
+    assert plan.prediction.seconds == pytest.approx(left, rel=1e-9)
+
+
+def test_what_the_best_plan_has_may_be_banned_until_nothing_is_left():
+    program = fourier(512, 384, 256)
+    seconds, orders = 0.0, []
+    for _ in range(4):
+        plan = make_plan(program, MESH, machine=H100, pins=orders)
+        assert plan.prediction.seconds >= seconds and plan.pins == tuple(orders)
+        seconds = plan.prediction.seconds
+        orders.append(f"ban {Pin.exact('delta', plan.layouts['delta'])}")
+    assert len(set(orders)) == 4
+
+
+@pytest.mark.parametrize(("ban", "kept"), [("chain:whole", True), ("chain:row+col", False)])
+def test_a_ban_of_the_chains(ban, kept):
+    program = regression(n=10_000_019, d=20, chains=8)
+    plan = make_plan(program, MESH, machine=H100, pins=[f"ban {ban}"])
+    assert plan.layouts["w"].axes("chain") != (() if kept else ("row", "col"))
+
+
+WISHES = [
+    "prefer A:h=row,within=0.05",
+    "prefer A:h=col,within=200%",
+    "prefer x:i=row+col,within=0.6",
+    "prefer B:o=row,within=1",
+    "prefer y:whole,within=0.5",
+]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param(WISHES, marks=pytest.mark.slow),
+        pytest.param(WISHES[::-1], marks=pytest.mark.slow),
+        WISHES[1:4],
+        WISHES[:1],
+        WISHES[1:2],
+    ],
+)
+def test_the_largest_affordable_set_of_preferences_is_met_the_first_of_equals(order):
+    """Against plain enumeration of all subsets, each solved as pins."""
+    program = two_products(tokens=64, width=8192, hidden=32_768)
+    names = {"y": program.nodes[-1].key}
+    wishes = [parse_order(w) for w in order]
+
+    def best(chosen):
+        pins = [w.pin for w in chosen]
+        try:
+            return make_plan(program, MESH, machine=H100, pins=pins, names=names).prediction.seconds
+        except Diagnostic:
+            return float("inf")
+
+    free = best([])
+    subsets = (s for n in range(len(wishes), -1, -1) for s in combinations(wishes, n))
+    met = next(s for s in subsets if best(s) <= (1 + min([w.within for w in s], default=0)) * free * (1 + 1e-9))
+    plan = make_plan(program, MESH, machine=H100, pins=order, names=names)
+    verify_plan(program, plan)
+    assert [p.met for p in plan.preferred] == [w in met for w in wishes]
+    assert plan.prediction.seconds == pytest.approx(best(met), rel=1e-9)
+    assert plan.pins == tuple(order)
+    for wish, told in zip(wishes, plan.preferred, strict=True):
+        rest = [w for w in met if w is not wish]
+        other = best(rest if told.met else [w for w in wishes if w in met or w is wish])
+        assert told.extra == (None if other == float("inf") else pytest.approx(abs(other - best(met)), abs=1e-12))
+
+
+def test_the_table_says_what_came_of_each_preference(golden):
+    program = fourier(512, 384, 256)
+    orders = ["ban delta:whole", "prefer delta:x=row+col,within=1%", "prefer delta:z=row", "prefer 2:kx=col,within=1%"]
+    plan = make_plan(program, MESH, machine=H100, pins=orders)
+    golden("planner/preferences.txt", format_plan(program, plan))
+
+
+def test_a_preference_that_is_met_for_nothing_costs_nothing():
+    program = regression(n=100_000_007, d=20)
+    free = make_plan(program, MESH, machine=H100)
+    wish = f"prefer {Pin.exact('x', free.layouts['x'])},within=0"
+    (told,) = make_plan(program, MESH, machine=H100, pins=[wish]).preferred
+    assert told.met and told.extra == 0.0
+
+
 WRONG = {
     "syntax": ["delta"],
     "syntax_dims": ["x:n"],
@@ -95,6 +203,18 @@ WRONG = {
     "contradiction_whole": ["x:whole", "x:n=col"],
     "contradiction_axis": ["x:n=row", "x:d=row"],
     "no_chains": ["chain:row"],
+    "ban_syntax": ["ban delta"],
+    "ban_unknown_value": ["ban xx:n=row"],
+    "ban_unknown_dim": ["ban x:m=row"],
+    "ban_unknown_axis": ["ban x:n=rwo"],
+    "ban_axis_twice": ["ban x:n=row,d=row"],
+    "prefer_syntax": ["prefer delta"],
+    "prefer_unknown_value": ["prefer xx:n=row"],
+    "prefer_unknown_dim": ["prefer x:m=row"],
+    "prefer_unknown_axis": ["prefer x:n=rwo,within=0.1"],
+    "prefer_margin_text": ["prefer x:n=row,within=.5.5"],
+    "prefer_margin_negative": ["prefer x:n=row,within=-0.1"],
+    "prefer_margin_above_one": ["prefer x:n=row,within=5"],
 }
 
 
@@ -110,6 +230,7 @@ CHAINS = {
     "chains_contradiction": ["chain:col", "chain:whole"],
     "chains_axis_taken": ["chain:col", "x:n=col"],
     "chains_axis_unknown": ["chain:gpu"],
+    "chains_ban_uneven": ["ban chain:row"],
 }
 
 

@@ -5,7 +5,7 @@ import pytest
 from ir.errors import Diagnostic
 from ir.layout import Layout
 from ir.mesh import Mesh
-from planner import layout_text, make_plan, parse_layout, parse_plan, read_plan_file, write_plan
+from planner import layout_text, make_plan, parse_layout, parse_order, parse_plan, read_plan_file, write_plan
 from tests.planner.programs import fourier, regression, two_products
 
 PROGRAMS = {
@@ -13,6 +13,11 @@ PROGRAMS = {
     "chains": (regression(n=10_000_019, d=20, chains=8), "row=4,col=2", ["chain:col"]),
     "products": (two_products(tokens=64, width=8192, hidden=32_768), "row=8", ["A:i=row", "y:whole"]),
     "fourier": (fourier(512, 384, 256), "row=4,col=2", ["delta:x=row,y=col"]),
+    "orders": (
+        regression(n=10_000_019, d=20, chains=8),
+        "row=4,col=2",
+        ["x:n/col", "ban chain:row", "ban x:d=row", "ban x:whole", "prefer w:d=row,within=0.1", "prefer chain:whole"],
+    ),
 }
 
 
@@ -28,7 +33,8 @@ def test_a_written_plan_reads_back_as_the_same_plan(name, tmp_path):
     assert again.layouts == plan.layouts and again.outputs == plan.outputs
     assert again.prediction.seconds == pytest.approx(plan.prediction.seconds, rel=1e-9)
     orders = read_plan_file(path)
-    assert tuple(map(str, orders.pins)) == plan.pins and orders.fixed is None
+    assert tuple(map(str, orders.pins)) == plan.pins == tuple(str(parse_order(p)) for p in pins)
+    assert orders.fixed is None
     assert (
         make_plan(program, orders.mesh, machine=orders.machine, pins=orders.pins, names=names).layouts == plan.layouts
     )
@@ -65,6 +71,32 @@ def test_axes_may_be_a_list():
     assert str(pin) == "x:n=row+col,d="
 
 
+def test_every_form_of_an_order():
+    text = """
+    [pin]
+    a = { x = "row", y = "" }
+    b = "x/row, y/col"
+    [ban]
+    a = [{ x = "col" }, "whole"]
+    chain = ["row", "whole"]
+    [prefer]
+    a = [{ y = "col", within = "2%" }, { layout = "whole" }, "x/row"]
+    chain = { layout = "row", within = 0.5 }
+    """
+    assert list(map(str, parse_plan(text).pins)) == [
+        "a:x=row,y=",
+        "b:x/row, y/col",
+        "ban a:x=col",
+        "ban a:whole",
+        "ban chain:row",
+        "ban chain:whole",
+        "prefer a:y=col,within=0.02",
+        "prefer a:whole,within=0.05",
+        "prefer a:x/row,within=0.05",
+        "prefer chain:row,within=0.5",
+    ]
+
+
 def test_mesh_and_machine_may_be_left_out():
     read = parse_plan('[pin]\nx = { n = "row" }\n')
     assert read.mesh is None and read.machine is None
@@ -81,6 +113,14 @@ WRONG = {
     "pin_text": '[pin]\ndelta = "x row"\n',
     "keep": '[keep]\ndelta = "x"\n',
     "table": "pin = 3\n",
+    "ban_number": "[mesh]\nrow = 4\n[ban]\ndelta = 3\n",
+    "ban_list": '[ban]\ndelta = [{ x = "row" }, 3]\n',
+    "ban_axes": "[ban]\ndelta = { x = 2 }\n",
+    "ban_layout": '[ban]\ndelta = ["x/row/col"]\n',
+    "prefer_empty": "[prefer]\ndelta = {}\n",
+    "prefer_only_margin": "[prefer]\ndelta = { within = 0.1 }\n",
+    "prefer_margin": '[pin]\nbeta = "whole"\n[prefer]\ndelta = { x = "row", within = "much" }\n',
+    "prefer_margin_above_one": '[prefer]\ndelta = { x = "row", within = 5 }\n',
 }
 
 
@@ -97,6 +137,15 @@ def test_a_pin_of_a_file_is_refused_with_its_line():
     with pytest.raises(Diagnostic) as caught:
         make_plan(program, read.mesh, pins=read.pins)
     assert caught.value.where == "plan.toml:5"
+
+
+def test_a_ban_and_a_preference_of_a_file_are_refused_with_their_lines():
+    program = regression(n=10_007, d=20)
+    for section in ("ban", "prefer"):
+        read = parse_plan(f'[mesh]\nrow = 4\n\n[{section}]\nx = {{ m = "row" }}\n', "plan.toml")
+        with pytest.raises(Diagnostic) as caught:
+            make_plan(program, read.mesh, pins=read.pins)
+        assert caught.value.where == "plan.toml:5"
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -11,7 +11,7 @@ from ir.verify import verify_plan
 from planner import Costs, Machine, evaluate, make_plan, peak_bytes
 from tests.planner.programs import field, fourier, regression, two_products
 
-H100 = Machine.load("h100x8")
+H100 = Machine.load("h100x8").law()
 
 
 def plan_of(program, mesh: str, **arguments):

@@ -267,8 +267,8 @@ def test_a_large_field_and_its_gradient_are_transformed_without_a_gather():
     found = verify_emitted(gradient, gradient.lowered())
     for (c, _), n in found.items():
         print(f"\n{n} x {c}")
-    small = [c for c, _ in found if c.kind == "all_reduce"]
-    assert [(c.dtype, c.bytes) for c in small] == [("f64", 8)]
+    small = [c for c, _ in found if c.kind == "all_reduce"]  # over both axes, or axis by axis: whichever is quicker
+    assert {(c.dtype, c.bytes) for c in small} == {("f64", 8)} and sum(len(c.axes) for c in small) == 2
     assert {c.kind for c, _ in found} == {"all_reduce", "all_to_all"}
     assert 4 <= sum(n for (c, _), n in found.items() if c.kind == "all_to_all") <= 8
 

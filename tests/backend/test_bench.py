@@ -1,0 +1,84 @@
+"""What is timed: each case performs the collective that it names, once a step; the classes of work are all there."""
+
+import jax
+import numpy as np
+import pytest
+
+import backend_cuda
+from backend_cuda.bench import (
+    KINDS,
+    MESSAGES,
+    QUICK_MESSAGES,
+    Timing,
+    _loop,
+    collective_case,
+    groups,
+    time_case,
+    work_cases,
+)
+from backend_cuda.inspect import emitted
+from ir.layout import Collective
+from ir.mesh import Mesh
+from planner.machine import KINDS as PLANNED
+from planner.machine import WORK
+
+MESH = Mesh.parse("row=2,col=2")
+
+
+@pytest.fixture(scope="module")
+def devices():
+    return backend_cuda.device_mesh(MESH)
+
+
+def test_the_kinds_timed_are_those_that_are_priced():
+    assert set(KINDS) == set(PLANNED)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_every_class_of_work_is_timed(quick):
+    timed = {case.what.partition(" ")[0] for case in work_cases(quick)}
+    assert timed == {*WORK, "launch"}
+
+
+def test_groups_are_the_axes_and_their_products():
+    assert groups(Mesh.parse("a=2,b=1,c=3")) == [("a",), ("c",), ("a", "c")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("axes", [("row",), ("col",), ("row", "col")])
+def test_a_case_performs_the_collective_that_it_names(kind, axes, devices):
+    case = collective_case(kind, MESH, axes, 4096)
+    assert case is not None
+    operand = 4096 // MESH.size(axes) if kind == "all_gather" else 4096
+    loop, block = _loop(case, MESH, devices)
+    found = [p.collective for p in emitted(loop.lower(np.int32(3), block), MESH)]
+    assert case.size == operand and found == [Collective(kind, axes, "f32", operand)]
+
+
+@pytest.mark.parametrize("message", [*MESSAGES, *QUICK_MESSAGES])
+def test_no_message_is_larger_than_it_says(message):
+    for kind in KINDS:
+        case = collective_case(kind, MESH, ("row", "col"), message)
+        assert case is not None and case.size * (4 if kind == "all_gather" else 1) <= message
+
+
+def test_a_message_too_small_to_deal_out_is_left_out():
+    assert collective_case("all_to_all", MESH, ("row", "col"), 8) is None
+
+
+def test_timing_runs_a_case_on_all_devices(devices):
+    case = collective_case("all_reduce", MESH, ("row",), 1024)
+    assert case is not None
+    found = time_case(case, MESH, devices, repeats=3, aim=0.002)
+    assert isinstance(found, Timing) and found.seconds > 0 <= found.spread
+    assert (found.what, found.size, found.axes) == ("all_reduce", 1024.0, ("row",))
+
+
+def test_every_class_of_work_runs(devices):
+    for case in work_cases(quick=True):
+        if case.what in ("gather", "scatter", "repack", "reduce f32", "linalg f64", "fft f32"):
+            with jax.enable_x64(True):
+                loop, block = _loop(case, MESH, devices)
+                made = np.asarray(loop(np.int32(2), block))
+            assert made.shape == (MESH.devices, *case.shape) and made.dtype == np.dtype(case.dtype)
+            assert np.isfinite(made).all()

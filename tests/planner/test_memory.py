@@ -1,0 +1,164 @@
+"""Which values have memory, and when: the rules of `planner.memory` and `planner.fusion`, one by one.
+
+That they are XLA's is the business of tests/yardsticks/test_memory_prediction.py.
+"""
+
+import numpy as np
+import pytest
+
+from ir.build import Builder, emit
+from ir.graph import Program
+from ir.mesh import Mesh
+from ir.ops.contract import Contract
+from ir.ops.reduce import Sum
+from ir.passes.differentiate import differentiate
+from ir.passes.simplify import simplify
+from planner import Costs, Machine, make_plan, peak_bytes
+from planner.fusion import Fusion
+from planner.memory import Schedule, holdings, profile
+from planner.problem import Problem
+from planner.solve.search import solve
+from planner.solve.within import profile as network_profile
+from tests.planner.programs import call, field, fourier, iterated, looked_up, painted, regression, robust, tensor
+
+H100 = Machine.load("h100x8")
+N = 1_000_003
+FIELD = 4 * N
+
+
+def elementwise(finish) -> Program:
+    """A program of the field x [n] and the number a, whose output `finish` makes of them."""
+    with Builder("elementwise") as b:
+        x, a = b.input("x", tensor(n=N)), b.input("a", tensor())
+        return b.finish({"out": finish(x, a)})
+
+
+def total(x):
+    return emit(Sum(("n",)), x)
+
+
+def peak(program: Program, mesh: str = "1", **arguments) -> float:
+    plan = make_plan(program, Mesh.parse(mesh), machine=H100, memory=0, **arguments)
+    assert plan.prediction.peak_bytes == peak_bytes(program, plan)
+    return plan.prediction.peak_bytes
+
+
+def fields(program: Program) -> float:
+    """The peak in fields beyond the input, numbers left out."""
+    return round(peak(program) / FIELD, 3) - 1
+
+
+def test_a_chain_that_ends_in_a_sum_takes_no_memory():
+    assert fields(elementwise(lambda x, a: total(call("exp", x * a) + a))) == 0
+
+
+def test_an_expensive_function_with_two_readers_is_stored_once():
+    def both(x, a):
+        y = call("exp", x)
+        return total(y) + total(y * a)
+
+    assert fields(elementwise(both)) == 1
+
+
+def test_a_cheap_function_is_computed_again_for_each_reader():
+    def twice(x, a):
+        y = x * a
+        return call("exp", y) + call("sin", y)
+
+    program = elementwise(twice)
+    fusion = Fusion.of(program)
+    stored = {n.op.name for n in program.nodes if fusion.is_stored(n)}
+    assert stored == {"add"}
+    assert fields(program) == 1
+
+
+def test_what_a_sum_cannot_take_in_is_stored():
+    chosen = elementwise(lambda x, a: total(call("where", call("lt", x, a), x, a)))
+    assert fields(chosen) == 1
+
+
+def test_a_result_is_written_over_an_operand_that_ends():
+    def chain(x, a):
+        y = call("exp", x)
+        first = emit(Contract(("n",)), y, y)
+        z = call("tanh", y * a)
+        return total(z) + emit(Contract(("n",)), z, z) + first
+
+    assert fields(elementwise(chain)) == 1
+
+
+def test_the_sign_is_taken_out_of_a_sum():
+    """-y is made inside the contraction that reads it; the sum reads y, as XLA rewrites it."""
+
+    def both(x, a):
+        y = call("exp", x * a)
+        z = call("neg", y)
+        return total(z) + emit(Contract(("n",)), z, x)
+
+    program = elementwise(both)
+    fusion = Fusion.of(program)
+    assert [n.op.name for n in program.nodes if fusion.is_stored(n) and "n" in n.results[0].type] == ["exp"]
+    assert fields(program) == 1
+
+
+def test_an_output_has_its_memory_from_the_start():
+    program = elementwise(lambda x, a: call("exp", x))
+    schedule = Schedule.of(program)
+    (_, value), *_ = program.outputs
+    assert schedule.life[value.name] == (0, schedule.steps - 1)
+
+
+def test_the_log_density_comes_after_its_gradient():
+    """Its sum waits for the gradient, and so does what it sums up."""
+    with Builder("density") as b:
+        x = b.input("x", tensor(n=N), "latent")
+        density = b.finish({"log_density": total(call("softplus", x))})
+    program = simplify(differentiate(density, ["x"]))
+    schedule = Schedule.of(program)
+    last = {name: schedule.at[v.name] for name, v in program.outputs if v.name in schedule.at}
+    assert last["log_density"] > last["grad:x"]
+
+
+PROGRAMS = {
+    "regression": regression(100_003, 7),
+    "chains": regression(100_003, 7, chains=4),
+    "robust": robust(100_003, 7),
+    "fourier": fourier(64, 32, 48),
+    "field": field(N),
+    "looked up": looked_up(1001, 100_003),
+    "painted": painted(100_003, 1001),
+    "iterated": iterated(4001, 7),
+}
+
+
+@pytest.mark.parametrize("mesh", ["1", "row=4", "row=4,col=2"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_network_and_the_plan_agree_at_every_step(name, mesh):
+    """The search sees the bytes that `profile` tells of its plan, for the fastest choice and for one at random."""
+    program = PROGRAMS[name]
+    problem = Problem.of(program, Costs(H100, Mesh.parse(mesh)), (), {}, {}, 0, 0, 60.0)
+    for option in problem.options:
+        found = solve(option.network)
+        assert found is not None
+        rng, choices = np.random.default_rng(7), [found.states]
+        for _ in range(20):
+            states = np.array([rng.integers(len(v.states)) for v in option.network.variables])
+            if np.isfinite(option.network.cost(states)):
+                choices.append(states)
+        for states in choices:
+            plan = option.builder.plan(program, states, "h100x8", ())
+            expected = profile(program, plan)
+            held = network_profile(option.network, states)
+            np.testing.assert_allclose(held, expected[: len(held)], rtol=1e-12)
+            assert held.max() == expected.max()
+
+
+def test_holdings_are_the_profile_taken_apart():
+    program = PROGRAMS["fourier"]
+    plan = make_plan(program, Mesh.parse("row=4,col=2"), machine=H100, memory=0)
+    schedule = Schedule.of(program)
+    held = np.zeros(schedule.steps)
+    for h in holdings(program, plan, schedule):
+        held[h.first : h.last + 1] += h.bytes
+    np.testing.assert_array_equal(held, profile(program, plan))
+    assert {what for what, _ in schedule.what} == {"inputs", "fetch", "run", "outputs"}
