@@ -1,4 +1,4 @@
-# make demo | test | test-all | lint | bench
+# make demo | test | test-all | lint | bench | test-gpu-aot
 #
 #   PYTHON=/path/to/python3.12   another interpreter, in an environment of its own (.venv-3.12)
 #   JAX=0.11.*                   another JAX release, in an environment of its own (.venv-jax0.11)
@@ -25,7 +25,7 @@ VENV := .venv$(TAG)$(if $(JAX),-jax$(subst .*,,$(JAX)))
 BIN := $(VENV)/bin
 BENCHMARKS := $(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py)))
 
-.PHONY: demo test test-all lint bench
+.PHONY: demo test test-all test-gpu-aot lint bench
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-test
@@ -36,6 +36,14 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest -n 2 -ra
+
+# Compiles plans for GPUs with XLA's own compiler (1.1 GB to install); needs no GPU.
+test-gpu-aot: $(VENV)/.installed-test
+	@test -x $(VENV)-gpu/bin/python || $(PYTHON) -m venv $(VENV)-gpu
+	@version=$$($(BIN)/python -c 'import jax; print(jax.__version__)'); \
+	$(VENV)-gpu/bin/python -m pip install -q --disable-pip-version-check -e '.[test]' \
+	  jax==$$version jax-cuda13-plugin==$$version jax-cuda13-pjrt==$$version
+	$(VENV)-gpu/bin/python -m pytest -ra tests/gpu_aot
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
