@@ -35,7 +35,7 @@ from ir.ops.contract import Contract
 from ir.passes.differentiate import differentiate
 from ir.passes.simplify import simplify
 from ir.plan import Plan
-from planner.candidates import all_layouts
+from planner.candidates import Candidates, all_layouts
 from planner.orders import Pin
 from ppl.cli.devices import provide
 
@@ -79,14 +79,19 @@ def draw_plans(program: Program, mesh: Mesh, machine: planner.Machine, count: in
     """The chosen plan, and others that are best under pins drawn with a fixed seed and predicted unlike the rest."""
     rng = random.Random(program.name)
     plans = [planner.make_plan(program, mesh, machine=machine)]
-    inputs = [i.value for i in program.inputs if i.type.dims]
-    largest = max(v.type.size for v in inputs)
-    others = [n.results[0] for n in program.nodes if n.results[0].type.size * 8 >= largest]
-    for _ in range(10 * count):
+    candidates = Candidates(planner.Costs(machine, mesh), mesh)
+    ways = {i.value.name: list(all_layouts(i.type, mesh)) for i in program.inputs if i.type.dims}
+    inputs = list(ways)
+    largest = max(i.type.size for i in program.inputs)
+    for node in program.nodes:
+        if node.results[0].type.size * 8 >= largest and not node.op.regions():
+            ways[node.results[0].name] = list(dict.fromkeys(c.leaves[0] for c in candidates.of_node(node)))
+    others = [name for name in ways if name not in inputs]
+    for _ in range(4 * count):
         if len(plans) > count:
             break
-        chosen = [v for v in inputs if rng.random() < 0.7] + rng.sample(others, min(len(others), rng.choice((0, 1, 2))))
-        pins = [Pin.exact(f"%{v.name}", rng.choice(list(all_layouts(v.type, mesh)))) for v in chosen]
+        chosen = [v for v in inputs if rng.random() < 0.7] + rng.sample(others, min(len(others), rng.choice((0, 1))))
+        pins = [Pin.exact(f"%{name}", rng.choice(ways[name])) for name in chosen]
         try:
             plan = planner.make_plan(program, mesh, machine=machine, pins=pins, seconds=10)
         except Diagnostic:

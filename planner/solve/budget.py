@@ -85,6 +85,9 @@ def find_fitting(form: Pairwise, deadline: float) -> tuple[np.ndarray | None, bo
         return pre.lift(order, np.zeros(0, int)), False
     small.constant = 1.0  # the bound of what is possible; any more proves that nothing is
     ascent = ascend(small, 2.0, SWEEPS, deadline)
+    if ascent.states is None and ascent.bound <= 1 + 1e-6 and small.pairs() <= LAST_PAIRS:
+        answer = solve_exactly(small, max(deadline - time.monotonic(), 0.1))
+        return None if answer.states is None else pre.lift(order, answer.states), answer.bound == np.inf
     states = None if ascent.states is None else pre.lift(order, ascent.states)
     return states, ascent.bound > 1 + 1e-6
 

@@ -2,19 +2,21 @@
 
 Variables keep their numbers; those added follow, so the first entries of a choice are the network's. For a star:
 
-- what one use alone wants is charged on the pair (source, use);
-- a layout that several uses may want is made once. A chain of variables says for each interval between their steps
-  whether the copy does not exist, not yet, now or no more, or whether the source has that layout anyway; the pair
-  (source, first of the chain) is charged;
-- where the bytes of a use's own copies depend on the source's layout, a variable joins the use's wants with what they
-  take;
+- what nobody else wants is charged on the pair (source, use), unless it takes bytes;
+- a layout that several uses may want is made once: a variable says from which layout of the source it is made, if at
+  all, and is charged; a chain of variables says for each interval between the uses' steps whether the copy is not made
+  yet, there, or no longer needed;
+- a use of such a layout, or of a copy that takes bytes, gets a variable of the pairs (source's layout, use's wants);
 - where uses may want nothing, a variable says how long the original must stay.
 
-The chain and the stay cost bytes only, so the cheapest and leanest choice of the pairwise form is the network's.
+What is added costs what it must and holds what it must at least, so the cheapest and leanest choice of the pairwise
+form is the network's.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -23,18 +25,24 @@ import numpy as np
 from .network import Network, Star, Use
 from .pairwise import Pairwise
 
-NONE, SAME, BEFORE, HELD, AFTER = range(5)
-"""A shared copy in one interval: nobody wants it; the source lies so; not yet made; there; no longer needed."""
-NEXT = {(NONE, NONE), (SAME, SAME), *((a, b) for a in (BEFORE, HELD, AFTER) for b in (BEFORE, HELD, AFTER) if a <= b)}
+UNMADE, BEFORE, HELD, AFTER = range(4)
+"""A shared copy in one interval: never made, not yet made, there, no longer needed."""
+NEXT = np.array([[a == b or 0 < a <= b for b in range(4)] for a in range(4)])
 
 
-def lower(network: Network, memory: float, above: float | None = None) -> Pairwise:
-    """The network with `memory` bytes at each step; only steps that could hold more (or more than `above`) as rows."""
-    steps = np.flatnonzero(most_held(network) > (memory if above is None else above))
-    form = Pairwise.of(
-        [v.cost for v in network.variables], [[] for _ in network.variables], np.full(len(steps), memory)
-    )
-    lowering = _Lowering(form, np.searchsorted(steps, np.arange(steps_of(network) + 1)))
+def lower(network: Network, memory: float, full: Collection[int], above: float | None = None) -> Pairwise:
+    """The network with `memory` bytes at each step; only steps that could hold more (or more than `above`) as rows.
+
+    Copies, what making them takes and originals that outlive `life` count at the `full` steps only. At the others the
+    rows leave them out, so that with few full steps this is a relaxation, and a small problem.
+    """
+    limit = memory if above is None else above
+    own = np.flatnonzero(most_owned(network) > limit)
+    own, every = own[~np.isin(own, list(full))], np.array(sorted(full), int)
+    cost = [v.cost for v in network.variables]
+    form = Pairwise.of(cost, [[] for _ in cost], np.full(len(own) + len(every), memory))
+    steps = np.arange(steps_of(network) + 1)
+    lowering = _Lowering(form, np.searchsorted(own, steps), len(own) + np.searchsorted(every, steps))
     for star in network.stars:
         lowering.star(star)
     return form
@@ -45,35 +53,25 @@ def steps_of(network: Network) -> int:
     return 1 + max(ends, default=0)
 
 
-def most_held(network: Network) -> np.ndarray:
-    """By step, no fewer bytes than any choice holds."""
+def most_owned(network: Network) -> np.ndarray:
+    """By step, no fewer bytes than the originals of any choice hold within their `life`."""
     held = np.zeros(steps_of(network))
     for star in network.stars:
         if star.stored:
-            last = max([star.life[1], *(u.time[1] for u in star.uses)])
-            held[star.life[0] : last + 1] += star.bytes[star.labels].max()
-        spans: dict[int, tuple[int, int]] = {}
-        for use in star.uses:
-            wanted = sorted({w for label in use.wants for w in label})
-            for w in wanted:
-                first, last = spans.get(w, use.time)
-                spans[w] = min(first, use.time[0]), max(last, use.time[1])
-            if wanted:
-                most = star.scratch[np.unique(star.labels)][:, wanted].max(axis=0).sum()
-                held[use.time[0]] += most if np.isfinite(most) else 0.0
-        for w, (first, last) in spans.items():
-            held[first : last + 1] += star.bytes[w]
+            held[star.life[0] : star.life[1] + 1] += star.bytes[star.labels].max()
     return held
 
 
 @dataclass
 class _Lowering:
     form: Pairwise
+    own: np.ndarray
+    """By step, the first of the rows of originals that is not before it."""
     row: np.ndarray
-    """By step, the first row that is not before it."""
+    """By step, the first of the full rows that is not before it."""
 
     def rows(self, first: int, last: int) -> tuple[int, int]:
-        """The rows of the steps from first to last, half open."""
+        """The full rows of the steps from first to last, half open."""
         return int(self.row[first]), int(self.row[last + 1])
 
     def variable(self, count: int) -> int:
@@ -88,83 +86,78 @@ class _Lowering:
 
     def star(self, star: Star) -> None:
         if star.stored:
-            self.hold(star.source, self.rows(*star.life), star.bytes[star.labels])
+            first, last = star.life
+            self.hold(star.source, (int(self.own[first]), int(self.own[last + 1])), star.bytes[star.labels])
+            self.hold(star.source, self.rows(first, last), star.bytes[star.labels])
             self._stay(star)
         users: dict[int, list[Use]] = {}
         for use in star.uses:
             for w in {w for label in use.wants for w in label}:
                 users.setdefault(w, []).append(use)
-        shared = {w for w, uses in users.items() if len(uses) > 1}
-        for w in sorted(shared):
-            self._shared(star, w, users[w])
-        for use in star.uses:
-            self._use(star, use, shared)
-
-    def _use(self, star: Star, use: Use, shared: set[int]) -> None:
-        """Charges what a use alone wants, and holds the bytes of its copies and of their making."""
-        alone = [[w for w in label if w not in shared] for label in use.wants]
-        price = np.stack([star.price[:, list(label)].sum(axis=1) for label in alone], axis=1)
-        barred = np.stack([np.isinf(star.price[:, list(label)]).any(axis=1) for label in use.wants], axis=1)
-        price[barred] = np.inf
-        pair = price[star.labels][:, use.labels]
-        if pair.any():
-            self.form.join(star.source, use.variable, pair)
         starts = sorted(set(star.labels.tolist()))
-        during, making = self.rows(*use.time), self.rows(use.time[0], use.time[0])
-        if during[0] == during[1]:
-            return
-        kinds: dict[tuple[int, float, float], list[int]] = {}
-        """(label of the use, bytes of its own copies, bytes of making its copies) → layouts of the source."""
-        for q, label in enumerate(use.wants):
-            for p in starts:
-                if not barred[p, q]:
-                    own = float(sum(star.bytes[w] for w in alone[q] if w != p))
-                    extra = float(sum(star.scratch[p, w] for w in label if w != p))
-                    kinds.setdefault((q, own, extra if making[0] < making[1] else 0.0), []).append(p)
-        if len({q for q, _, _ in kinds}) == len(kinds):
-            size = {q: (own, extra) for q, own, extra in kinds}
-            own, extra = (np.array([size.get(q, (0.0, 0.0))[k] for q in range(len(use.wants))]) for k in (0, 1))
-            self.hold(use.variable, during, own[use.labels])
-            self.hold(use.variable, making, extra[use.labels])
-            return
-        joint = self.variable(len(kinds))
-        self.hold(joint, during, np.array([own for _, own, _ in kinds]))
-        self.hold(joint, making, np.array([extra for _, _, extra in kinds]))
-        label = np.array([q for q, _, _ in kinds])
-        self.form.join(use.variable, joint, _only(use.labels[:, None] == label))
-        of = np.array([[p in layouts for layouts in kinds.values()] for p in star.labels.tolist()])
-        self.form.join(star.source, joint, _only(of))
+        shared = {
+            w: self._shared(star, starts, w, users[w]) for w in sorted(users) if self._counts(star, starts, w, users[w])
+        }
+        for use in star.uses:
+            self._use(star, starts, use, shared)
 
-    def _shared(self, star: Star, w: int, uses: list[Use]) -> None:
-        """A copy that several uses may want: one chain of intervals, charged once."""
+    def _counts(self, star: Star, starts: list[int], w: int, uses: list[Use]) -> bool:
+        """Whether it matters that several uses share a copy: it costs something, or takes bytes for a while."""
+        if len(uses) < 2 or starts == [w]:
+            return False
         spans = [self.rows(*use.time) for use in uses]
-        ends = sorted({row for span in spans for row in span})
-        chain = [self.variable(5) for _ in range(max(1, len(ends) - 1))]
-        held = np.zeros(5)
-        held[HELD] = star.bytes[w]
-        for z, rows in zip(chain, pairwise(ends), strict=False):
-            self.hold(z, rows, held)
-        step = np.array([[(a, b) in NEXT for b in range(5)] for a in range(5)])
-        for z, then in pairwise(chain):
-            self.form.join(z, then, _only(step))
-        charge = np.zeros((len(star.labels), 5))
-        charge[:, BEFORE:] = star.price[star.labels, w][:, None]
-        charge[:, SAME] = np.where(star.labels == w, 0.0, np.inf)
-        self.form.join(star.source, chain[0], charge)
-        for use, (begin, end) in zip(uses, spans, strict=True):
-            wants = np.array([w in label for label in use.wants])[use.labels]
-            first, last = ends.index(begin), ends.index(end) - 1
-            self._bar(use.variable, chain[0], wants, (NONE,))
-            if first < len(ends) - 1:
-                self._bar(use.variable, chain[first], wants, (BEFORE,))
-            if last >= 0:
-                self._bar(use.variable, chain[last], wants, (AFTER,))
+        return bool(star.price[starts, w].any()) or min(spans)[0] < max(end for _, end in spans)
 
-    def _bar(self, variable: int, other: int, states: np.ndarray, barred: tuple[int, ...]) -> None:
-        """Excludes the marked states together with the barred ones of another variable."""
-        price = np.zeros((len(states), 5))
-        price[np.outer(states, np.isin(np.arange(5), barred))] = np.inf
-        self.form.join(variable, other, price)
+    def _use(self, star: Star, starts: list[int], use: Use, shared: dict[int, _Copy]) -> None:
+        """Charges what a use alone wants, and holds the bytes of its copies and of their making."""
+        during, making = self.rows(*use.time), self.rows(use.time[0], use.time[0])
+        price = np.zeros((len(starts), len(use.wants)))
+        own, extra = price.copy(), price.copy()
+        for (i, p), (q, label) in itertools.product(enumerate(starts), enumerate(use.wants)):
+            alone = [w for w in label if w not in shared and w != p]
+            price[i, q] = np.inf if np.isinf(star.price[p, list(label)]).any() else star.price[p, alone].sum()
+            own[i, q] = star.bytes[alone].sum()
+            extra[i, q] = sum(star.scratch[p, w] for w in label if w != p)
+        at = np.searchsorted(starts, star.labels)
+        has = {w: np.array([w in label for label in use.wants]) for w in shared}
+        own_matters = during[0] < during[1] and own[np.isfinite(price)].any()
+        extra_matters = making[0] < making[1] and extra[np.isfinite(price)].any()
+        if not (own_matters or extra_matters or any(wants.any() for wants in has.values())):
+            if price.any():
+                self.form.join(star.source, use.variable, price[at][:, use.labels])
+            return
+        i, q = np.nonzero(np.isfinite(price))
+        joint = self.variable(len(i))
+        self.form.cost[joint] = price[i, q]
+        self.hold(joint, during, own[i, q])
+        self.hold(joint, making, extra[i, q])
+        self.form.join(star.source, joint, _only(at[:, None] == i))
+        self.form.join(use.variable, joint, _only(use.labels[:, None] == q))
+        for w, copy in shared.items():
+            needs = has[w][q] & (np.array(starts)[i] != w)
+            if needs.any():
+                made = np.array(copy.made)
+                self.form.join(joint, copy.variable, _only(~needs[:, None] | (np.array(starts)[i][:, None] == made)))
+                copy.bar(self.form, joint, needs, self.rows(*use.time))
+
+    def _shared(self, star: Star, starts: list[int], w: int, uses: list[Use]) -> _Copy:
+        """A copy that several uses may want: from which layout it is made, and a chain of intervals."""
+        made = [-1, *(p for p in starts if p != w and np.isfinite(star.price[p, w]))]
+        variable = self.variable(len(made))
+        self.form.cost[variable][1:] = star.price[made[1:], w]
+        of = np.array(made)
+        self.form.join(star.source, variable, _only((of == -1) | (star.labels[:, None] == of)))
+        ends = sorted({row for use in uses for row in self.rows(*use.time)})
+        chain = [self.variable(4) for _ in ends[1:]]
+        held = np.zeros(4)
+        held[HELD] = star.bytes[w]
+        for z, rows in zip(chain, pairwise(ends), strict=True):
+            self.hold(z, rows, held)
+        for z, then in pairwise(chain):
+            self.form.join(z, then, _only(NEXT))
+        if chain:
+            self.form.join(variable, chain[0], _only((of == -1)[:, None] == (np.arange(4) == UNMADE)))
+        return _Copy(variable, made, ends, chain)
 
     def _stay(self, star: Star) -> None:
         """An original that outlives `life` for the uses after it that want something."""
@@ -187,6 +180,26 @@ class _Lowering:
             enough = np.array([end <= begin or (last >= 0 and ends[last] >= end) for last, _ in kinds])
             wants = np.array([bool(label) for label in use.wants])[use.labels]
             self.form.join(use.variable, stay, _only(~wants[:, None] | enough[None, :]))
+
+
+@dataclass
+class _Copy:
+    """The variables of a shared copy."""
+
+    variable: int
+    made: list[int]
+    """By state, the layout that it is made from; -1 where it is not made."""
+    ends: list[int]
+    """The rows between which the chain's intervals lie."""
+    chain: list[int]
+
+    def bar(self, form: Pairwise, joint: int, needs: np.ndarray, rows: tuple[int, int]) -> None:
+        """It must be made by the first of a use's rows, and kept to the last."""
+        first, last = self.ends.index(rows[0]), self.ends.index(rows[1]) - 1
+        if first < len(self.chain):
+            form.join(joint, self.chain[first], _only(~(needs[:, None] & (np.arange(4) <= BEFORE))))
+        if last >= 0:
+            form.join(joint, self.chain[last], _only(~(needs[:, None] & np.isin(np.arange(4), (UNMADE, AFTER)))))
 
 
 def _only(allowed: np.ndarray) -> np.ndarray:

@@ -1,24 +1,30 @@
 """The search under a memory budget: the cheapest choice whose bytes fit at every step.
 
 Without the budget the search is usually done in a fraction of a second, and its answer usually fits: then it is the
-answer. Otherwise the network is brought into the pairwise form (`lower.py`) and searched with a row per step
-(`budget.py`).
+answer. Otherwise bytes get a price (`priced.py`), which proves a bound and mostly finds a choice that fits. States that
+cannot be better go. What is left is brought into the pairwise form (`lower.py`) and searched with a row of bytes per
+step (`budget.py`): what originals hold counts at every step, copies only at the steps that overflowed before. As long
+as an answer overflows somewhere else, that step is added; the first answer that fits everywhere is the best.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .budget import costless, find_fitting, solve_pairwise
+from ir.errors import InternalError
+
+from .budget import Outcome, costless, find_fitting, solve_pairwise
 from .coarse import coarse_states, groupings
 from .exact import smallest_peak
-from .lower import lower, most_held, steps_of
+from .lower import lower, most_owned, steps_of
 from .network import Network, with_ties
 from .pairwise import Pairwise
 from .presolve import Infeasible, Presolve
+from .priced import price_memory
 from .search import Found, solve
 
 PEAK_PAIRS = 200_000
@@ -65,54 +71,132 @@ def solve_within(
     `free` is the answer without the budget, if it is known. Where the seconds are over, `how` says so; if nothing that
     fits was found in them, the cost is infinite.
     """
-    start = time.monotonic()
+    deadline = time.monotonic() + seconds
     free = free or solve(network, seconds, cutoff, axes)
-    if free is None or profile(network, free.states).max() <= memory:
+    if free is None or (held := profile(network, free.states)).max() <= memory:
         return free
-    if surely_held(network) > memory:
-        return None
     keep = _light(network, memory)
-    if not all(map(len, keep)):
+    if surely_held(network) > memory or not all(map(len, keep)):
         return None
-    form = lower(with_ties(network).restrict(keep), memory)
-    outcome = solve_pairwise(form, max(seconds - (time.monotonic() - start), 0.1), cutoff)
-    if outcome.states is None and outcome.bound == np.inf:
-        return None
-    bound = max(free.bound, outcome.bound)
-    if outcome.states is None:
-        return Found(free.states, np.inf, bound, outcome.how)
-    states = np.array([k[s] for k, s in zip(keep, outcome.states, strict=False)])
-    cost = network.cost(states)
-    return Found(states, cost, cost if outcome.proven else min(cost, bound), outcome.how)
+    priced = price_memory(network, memory, free, held, profile, deadline, axes)
+    best, full = priced.best, {int(held.argmax())}
+    if best is None:
+        best, impossible = _any_fitting(network, memory, full, deadline)
+        if impossible:
+            return None
+    limit = min(cutoff, network.cost(best) if best is not None else np.inf)
+    below = priced.below(limit)
+    keep = keep if below is None else [np.intersect1d(*each) for each in zip(keep, below, strict=True)]
+    if all(map(len, keep)):
+        left = _Left(with_ties(network).restrict(keep), keep, memory, full)
+        outcome = left.solve(limit, deadline)
+    else:  # what fits is not cheaper than the limit
+        outcome = Outcome(None, np.inf, np.inf, "bounds")
+    better = outcome.states
+    if better is not None and (best is None or network.cost(better) <= network.cost(best)):
+        best = better
+    proven = outcome.bound == np.inf or outcome.proven
+    bound = max(priced.bound, min(outcome.bound, limit))
+    if best is None or network.cost(best) > cutoff:
+        return None if proven else Found(free.states, np.inf, bound, outcome.how)
+    cost = network.cost(best)
+    return Found(best, cost, cost if proven else min(cost, bound), outcome.how)
+
+
+@dataclass
+class _Left:
+    """What is left of a network, to be searched with rows that count copies where that shows to be needed."""
+
+    network: Network
+    keep: list[np.ndarray]
+    """The states that are left of the whole network's."""
+    memory: float
+    full: set[int]
+
+    def solve(self, limit: float, deadline: float) -> Outcome:
+        """The cheapest choice not dearer than the limit, as states of the whole network."""
+        while True:
+            form = lower(self.network, self.memory, self.full)
+            outcome = solve_pairwise(form, max(deadline - time.monotonic(), 0.1), limit)
+            if outcome.states is None:
+                return outcome
+            states = outcome.states[: len(self.keep)]
+            held = profile(self.network, states)
+            if held.max() <= self.memory:
+                return replace(outcome, states=np.array([k[s] for k, s in zip(self.keep, states, strict=True)]))
+            if time.monotonic() > deadline:
+                return Outcome(None, np.inf, outcome.bound, "stopped while copies still overflowed")
+            self.full |= _fresh(held, self.memory, self.full)
+
+
+def _any_fitting(network: Network, memory: float, full: set[int], deadline: float) -> tuple[np.ndarray | None, bool]:
+    """A choice that fits, whatever it costs (None if none was found in time); whether it is proved that there is none.
+
+    Adds to `full` the steps at which copies have to be counted.
+    """
+    while time.monotonic() < deadline:
+        form, keep = _only_bytes(network, memory, memory, full)
+        found, impossible = find_fitting(form, deadline)
+        if found is None:
+            return None, impossible
+        states = np.array([k[s] for k, s in zip(keep, found, strict=False)])
+        held = profile(network, states)
+        if held.max() <= memory:
+            return states, False
+        full |= _fresh(held, memory, full)
+    return None, False
+
+
+def _fresh(held: np.ndarray, memory: float, full: set[int]) -> set[int]:
+    """Steps to count in full from now on: the worst that overflows, and some of the others."""
+    over = np.flatnonzero(held > memory)
+    fresh = {int(held.argmax()), *over[:: max(1, len(over) // 8)].tolist()} - full
+    if not fresh:
+        raise InternalError(f"a choice that fits by its rows holds {held.max():,.0f} B, more than {memory:,.0f} B")
+    return fresh
 
 
 def smallest_memory(network: Network, axes: Sequence[str] = (), seconds: float = 20.0) -> tuple[float, float]:
     """The least peak of any choice [bytes]: (the least that was attained, a proven lower bound)."""
     deadline = time.monotonic() + seconds
-    attained = _peak(network, _leanest(network))
-    for groups in groupings(axes):
-        keep = coarse_states(network, groups)
-        if keep is not None:
-            attained = min(attained, _peak(part := network.restrict(keep), _leanest(part)))
-    above = min(attained, float(most_held(network).max()))  # no least peak is larger
-    bound = min(surely_held(network), above)
+    attained, bound, full = np.inf, surely_held(network), set()
+    for states in (_leanest(network), *_coarse(network, axes)):
+        attained = min(attained, _peak(network, states))
+    above = attained if np.isfinite(attained) else float(most_held(network))  # no least peak is larger
     while bound < above and time.monotonic() < deadline:
-        before = above - bound
-        form, keep = _only_bytes(network, above, bound)
+        form, keep = _only_bytes(network, above, bound, full)
         if form.pairs() <= PEAK_PAIRS:
-            states, least = _least_peak(form, above - bound, deadline)
+            found, least = _least_peak(form, above - bound, deadline)
             bound = max(bound, least)
         else:
             middle = (above + bound) / 2
-            form, keep = _only_bytes(network, middle, middle)
-            states, impossible = find_fitting(form, deadline)
+            form, keep = _only_bytes(network, middle, middle, full)
+            found, impossible = find_fitting(form, deadline)
             bound = middle if impossible else bound
-        if states is not None:
-            attained = min(attained, _peak(network, np.array([k[s] for k, s in zip(keep, states, strict=False)])))
-            above = min(above, attained)
-        if above - bound > 0.99 * before:
+        if found is None and bound < above:
             break
+        if found is not None:
+            states = np.array([k[s] for k, s in zip(keep, found, strict=False)])
+            attained = min(attained, _peak(network, states))
+            above, known = min(above, attained), len(full)
+            full.add(int(profile(network, states).argmax()))
+            if len(full) == known and form.pairs() <= PEAK_PAIRS:  # all that counts was counted
+                break
     return attained, min(bound, attained)
+
+
+def _coarse(network: Network, axes: Sequence[str]) -> Iterator[np.ndarray]:
+    """The leanest choices in which mesh axes act together."""
+    for groups in groupings(axes):
+        keep = coarse_states(network, groups)
+        if keep is not None:
+            yield np.array([k[s] for k, s in zip(keep, _leanest(network.restrict(keep)), strict=True)])
+
+
+def most_held(network: Network) -> float:
+    """Bytes that no choice exceeds at any step."""
+    held = most_owned(network).max(initial=0.0)
+    return float(held + sum(s.bytes.sum() * (1 + len(s.uses)) + s.scratch.max(initial=0.0) for s in network.stars))
 
 
 def _peak(network: Network, states: np.ndarray) -> float:
@@ -120,10 +204,10 @@ def _peak(network: Network, states: np.ndarray) -> float:
     return float(profile(network, states).max()) if np.isfinite(network.cost(states)) else np.inf
 
 
-def _only_bytes(network: Network, memory: float, above: float) -> tuple[Pairwise, list[np.ndarray]]:
+def _only_bytes(network: Network, memory: float, above: float, full: set[int]) -> tuple[Pairwise, list[np.ndarray]]:
     """The pairwise form without costs, with a row for each step that could hold more than `above`; the states kept."""
     keep = _light(network, memory)
-    form = lower(network.restrict(keep), memory, above)
+    form = lower(network.restrict(keep), memory, full, above)
     return costless(form), keep
 
 

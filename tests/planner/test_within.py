@@ -10,7 +10,7 @@ from ir.graph import Value
 from planner.solve.budget import costless, find_fitting, solve_pairwise
 from planner.solve.exact import solve_exactly
 from planner.solve.lagrange import ascend
-from planner.solve.lower import lower
+from planner.solve.lower import lower, steps_of
 from planner.solve.network import Network, Star, Use, Variable
 from planner.solve.pairwise import Pairwise
 from planner.solve.presolve import Infeasible, Presolve
@@ -124,7 +124,8 @@ def random_network(seed: int) -> Network:
             wants = [tuple(dict.fromkeys(w)) for w in wants]
             first = int(rng.integers(source + 1, steps))
             time = first, int(rng.integers(first, steps))
-            uses.append(Use(user, rng.integers(0, len(wants), len(variables[user].states)), wants, time))
+            of, labels = np.unique(rng.integers(0, len(wants), len(variables[user].states)), return_inverse=True)
+            uses.append(Use(user, labels, [wants[w] for w in of], time))
         last = max(use.time[1] for use in uses) if rng.random() < 0.5 else int(rng.integers(source, source + 2))
         star = Star(
             Value(f"x{source}", TensorType((Dim("i", 9),))),
@@ -173,8 +174,9 @@ def test_the_pairwise_form_has_the_networks_prices_and_peaks(seed):
     network = random_network(seed)
     for cost, peak, x in itertools.islice(choices(network), 12):
         fixed = network.restrict([np.array([s]) for s in x])
-        assert solve_pairwise(lower(fixed, peak, -1.0), 60.0).price == pytest.approx(cost, rel=1e-9, abs=1e-12)
-        assert solve_pairwise(lower(fixed, peak - 1, -1.0), 60.0).states is None
+        every = range(steps_of(network))
+        assert solve_pairwise(lower(fixed, peak, every), 60.0).price == pytest.approx(cost, rel=1e-9, abs=1e-12)
+        assert solve_pairwise(lower(fixed, peak - 1, every), 60.0).states is None
 
 
 @each_seed
