@@ -92,16 +92,16 @@ def recompute(program: Program, chosen: Mapping[str, Collection[str]]) -> Progra
 def everything_again(program: Program, values: Collection[str]) -> dict[str, tuple[str, ...]]:
     """The choice in which the values are recomputed for every consumer that may take them so."""
     where, late = places(program), late_nodes(program)
-    wanted = [name for name in where if name in values]
-    chosen: dict[str, list[str]] = {name: [] for name in wanted}
-    for node in program.nodes:
+    chosen: dict[str, list[str]] = {name: [] for name in where if name in values}
+    taken: dict[str, list[str]] = {}
+    for node in reversed(program.nodes):  # whoever takes a second copy comes after its maker
         if node.key in late and not node.op.regions():
             key = node.key
-        elif node.key in chosen:
+        elif node.key in taken:
             key = again(node.key)
         else:
             continue
         for value in dict.fromkeys(node.operands):
             if value.name in chosen:
-                chosen[value.name].append(key)
-    return {name: tuple(keys) for name, keys in chosen.items() if keys}
+                taken.setdefault(value.name, []).append(key)
+    return {name: tuple(reversed(taken[name])) for name in chosen if name in taken}

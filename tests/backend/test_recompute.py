@@ -65,3 +65,12 @@ def test_second_copies_stand_before_what_uses_them_and_only_the_backward_pass_do
         assert all(c in late or c.removesuffix(".again") in chosen for c in consumers)
     assert recompute(written, chosen) is written
     assert recompute(program, {}) is program
+
+
+def test_a_value_that_only_a_second_copy_would_take_needs_one():
+    program = compiled(Case("mass")).gradient_program(2).program
+    full = everything_again(program, places(program))
+    for left_out in full:
+        some = everything_again(program, [name for name in full if name != left_out])
+        assert left_out not in some
+        verify(recompute(program, some))
