@@ -106,6 +106,13 @@ class Presolve:
                 self.strike(i, some)
         self.run()
 
+    def _fitting(self, i: int) -> np.ndarray:
+        """The states that hold no more than the room at any step, alone with what is sure."""
+        fits = np.ones(len(self.form.cost[i]), bool)
+        for first, last, size in self.form.held[i]:
+            fits &= size <= self.form.room[first : last + 1].min()
+        return fits
+
     def _again(self, *variables: int) -> None:
         for i in variables:
             self.queue[i] = None
@@ -264,6 +271,10 @@ class Presolve:
             form.held[i] = spans
         if (form.room < 0).any():
             raise Infeasible
+        for i in list(self.left):
+            fits = self._fitting(i)
+            if not fits.all():
+                self.strike(i, fits)
         most = np.zeros(len(form.room) + 1)
         for i in self.left:
             for first, last, size in form.held[i]:

@@ -9,6 +9,7 @@ as an answer overflows somewhere else, that step is added; the first answer that
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from .budget import Outcome, costless, find_fitting, solve_pairwise
 from .coarse import coarse_states, groupings
 from .exact import smallest_peak
 from .lower import lower, most_owned, steps_of
-from .network import Network, with_ties
+from .network import Network, Star, with_ties
 from .pairwise import Pairwise
 from .presolve import Infeasible, Presolve
 from .priced import price_memory
@@ -231,22 +232,52 @@ def _least_peak(form: Pairwise, spare: float, deadline: float) -> tuple[np.ndarr
 
 def surely_held(network: Network) -> float:
     """Bytes that every choice holds at its peak: each value in its smallest blocks, without copies."""
+    return float(_sure(network).max())
+
+
+def _sure(network: Network) -> np.ndarray:
     held = np.zeros(steps_of(network))
     for star in network.stars:
         if star.stored:
             held[star.life[0] : star.life[1] + 1] += star.bytes[star.labels].min()
-    return float(held.max())
+    return held
 
 
 def _light(network: Network, memory: float) -> list[np.ndarray]:
-    """The states that leave and want no block larger than the memory: with others no choice fits."""
-    fits = [np.ones(len(v.states), bool) for v in network.variables]
-    for star in (s for s in network.stars if s.stored):
-        small = star.bytes <= memory
-        fits[star.source] &= small[star.labels]
-        for use in star.uses:
-            fits[use.variable] &= np.array([all(small[w] for w in label) for label in use.wants])[use.labels]
-    return [np.flatnonzero(f) for f in fits]
+    """The states with which some choice may fit: the others hold too much beside what every choice holds."""
+    keep = [np.arange(len(v.states)) for v in network.variables]
+    while True:
+        small = network.restrict(keep)
+        room = memory - _sure(small)
+        if (room < 0).any():
+            return [k[:0] for k in keep]
+        fits = [np.ones(len(k), bool) for k in keep]
+        for star in small.stars:
+            _fit_star(star, room, fits)
+        if all(f.all() for f in fits) or not all(f.any() for f in fits):
+            return [k[f] for k, f in zip(keep, fits, strict=True)]
+        keep = [k[f] for k, f in zip(keep, fits, strict=True)]
+
+
+def _fit_star(star: Star, room: np.ndarray, fits: list[np.ndarray]) -> None:
+    """Marks the states of a star's variables that cannot fit: with any original, with any wish of a use."""
+    starts = np.unique(star.labels)
+    own = star.bytes[starts] - star.bytes[starts].min() if star.stored else np.zeros(len(starts))
+    possible = own <= room[star.life[0] : star.life[1] + 1].min()
+    for use in star.uses:
+        first, last = use.time
+        within = star.life[0] <= first and last <= star.life[1]
+        beside = own if within else np.zeros(len(starts))
+        able = np.zeros((len(starts), len(use.wants)), bool)
+        for (i, p), (q, label) in itertools.product(enumerate(starts.tolist()), enumerate(use.wants)):
+            copies = sum(star.bytes[w] for w in label if w != p)
+            making = sum(star.scratch[p, w] for w in label if w != p)
+            able[i, q] = beside[i] + copies <= room[first : last + 1].min()
+            able[i, q] &= bool(beside[i] + copies + making <= room[first])
+        able &= possible[:, None]
+        possible &= able.any(axis=1)
+        fits[use.variable] &= able.any(axis=0)[use.labels]
+    fits[star.source] &= possible[np.searchsorted(starts, star.labels)]
 
 
 def _leanest(network: Network) -> np.ndarray:
