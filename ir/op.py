@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from .dims import Dim, TensorType
 from .layout import Axes, Layout, Move, block
 from .mesh import Mesh
+from .permute import Splits
 
 if TYPE_CHECKING:
     from .graph import Program, Value
@@ -177,27 +178,22 @@ class Op(ABC):
 
     def operand_layout(self, index: int, operands: tuple[TensorType, ...], strategy: Strategy) -> Layout:
         """The layout in which operand `index` must arrive."""
-        t = operands[index]
         carried = strategy.carry and index in facts(self, operands).linear[strategy.group]
-        return Layout.of({d: a for d, a in strategy.splits if d in t}, strategy.carry if carried else ())
+        return _restricted(strategy.splits, operands[index].names, strategy.carry if carried else _NONE)
 
     def result_layouts(self, operands: tuple[TensorType, ...], strategy: Strategy) -> tuple[Layout, ...]:
         """The layouts in which the results leave."""
-        known, split = facts(self, operands), strategy.split
-        roles, renames = known.roles, known.renames
-        layouts = []
-        for t in known.results:
-            kept = {renames.get(d, d): a for d, a in split.items() if renames.get(d, d) in t}
-            partial, kind = set(strategy.carry), "sum"
-            for dim, axes in split.items():
-                role = roles.get(dim)
-                if isinstance(role, Reduce):
-                    partial |= set(axes)
-                    kind = role.kind
-                elif isinstance(role, Lookup):
-                    partial |= set(axes)
-            layouts.append(Layout.of(kept, tuple(partial), kind))
-        return tuple(layouts)
+        known, partial, kind = facts(self, operands), set(strategy.carry), "sum"
+        for dim, axes in strategy.splits:
+            role = known.roles.get(dim)
+            if isinstance(role, Reduce | Lookup):
+                partial.update(axes)
+            if isinstance(role, Reduce):
+                kind = role.kind
+        splits, left = strategy.splits, frozenset(partial)
+        if known.renames:
+            splits = tuple(sorted((known.renames.get(d, d), axes) for d, axes in splits))
+        return tuple([_restricted(splits, t.names, left, kind) for t in known.results])
 
     def halos(self, operands: tuple[TensorType, ...], strategy: Strategy) -> tuple[tuple[int, Move], ...]:
         """The halo exchanges of a strategy: (operand index, move)."""
@@ -238,8 +234,10 @@ class Op(ABC):
         """Every legal strategy on a mesh: each axis splits a dim, carries a partial sum, or is idle."""
         known = facts(self, operands)
         splittable = tuple(d for d, n in known.sizes.items() if n > 1 and not isinstance(known.roles.get(d), Whole))
+        halos = any(isinstance(r, Halo) for r in known.roles.values())
         for strategy in _placements(splittable, len(known.linear), mesh.names):
-            if self.illegal(operands, strategy, mesh) is None:
+            sure = not strategy.carry and not halos
+            if sure or self.illegal(operands, strategy, mesh) is None:
                 yield strategy
 
     def bytes_touched(self, operands: tuple[TensorType, ...]) -> float:
@@ -276,6 +274,15 @@ class Facts(NamedTuple):
 def facts(op: Op, operands: tuple[TensorType, ...]) -> Facts:
     """The op's own rules, looked up once: the search asks for them once for each of many strategies."""
     return Facts(op.roles(*operands), op.dims(*operands), op.results(*operands), op.renames(), op.linear(*operands))
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+@lru_cache(maxsize=65536)
+def _restricted(splits: Splits, names: tuple[str, ...], partial: frozenset[str], reduce: str = "sum") -> Layout:
+    """The layout of a tensor with some of the dims that are split, which are sorted."""
+    return Layout(tuple([s for s in splits if s[0] in names]), partial, reduce if partial else "sum")
 
 
 @lru_cache(maxsize=1024)

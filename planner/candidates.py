@@ -15,7 +15,7 @@ from ir.dims import CHAIN, TensorType
 from ir.graph import Node
 from ir.layout import Axes, Layout
 from ir.mesh import Mesh
-from ir.op import Op, Strategy
+from ir.op import Halo, Op, Strategy
 
 from .cost import Costs
 
@@ -77,12 +77,12 @@ class Candidates:
         return self.found[key]
 
     def _of_op(self, op: Op, types: tuple[TensorType, ...]) -> Iterator[Candidate]:
-        sizes, roles, results = op.dims(*types), op.roles(*types), op.results(*types)
+        work, halos = self.costs.work(op, types), any(isinstance(r, Halo) for r in op.roles(*types).values())
         for strategy in op.strategies(types, self.mesh):
-            wants = tuple(op.operand_layout(i, types, strategy) for i in range(len(types)))
+            wants = tuple([op.operand_layout(i, types, strategy) for i in range(len(types))])
             leaves = op.result_layouts(types, strategy)
-            compute = self.costs.block_compute(op, types, results, strategy, wants, leaves, sizes, roles)
-            yield Candidate(strategy, wants, leaves, compute, self.costs.halos(op, types, strategy))
+            exchanges = self.costs.halos(op, types, strategy) if halos else 0.0
+            yield Candidate(strategy, wants, leaves, work.seconds(strategy, wants, leaves), exchanges)
 
     def layouts(self, t: TensorType) -> list[Layout]:
         """Every layout of a value that is not partial, the whole one first."""

@@ -22,7 +22,7 @@ it: it is charged no launch and a quarter of its memory traffic.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -30,7 +30,7 @@ from ir.dims import TensorType
 from ir.graph import Node, Program
 from ir.layout import Collective, Layout, Move, block, collectives_of
 from ir.mesh import Mesh
-from ir.op import Lookup, Map, Op, Strategy
+from ir.op import Lookup, Map, Op, Strategy, facts
 from ir.ops.contract import Contract
 from ir.ops.fft import Fourier
 from ir.ops.gather import Gather, ScatterAdd
@@ -47,6 +47,33 @@ FUSED_TRAFFIC = 0.25
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a node's block computation costs: all of it that is the same in every strategy."""
+
+    mesh: Mesh
+    types: tuple[TensorType, ...]
+    """Of the operands, then of the results."""
+    sizes: Mapping[str, int]
+    """The dims of which a block does its share only."""
+    flop_seconds: float
+    """Of the whole op on one device."""
+    byte_seconds: float
+    """Per byte of operand or result."""
+    launch: float
+
+    def seconds(self, strategy: Strategy, wants: Sequence[Layout], leaves: Sequence[Layout]) -> float:
+        """Seconds of one block, with the layouts of operands and results that the strategy implies."""
+        part, mesh = 1.0, self.mesh
+        for dim, axes in strategy.splits:
+            if dim in self.sizes:
+                part *= block(self.sizes[dim], mesh.size(axes)) / self.sizes[dim]
+        touched = 0
+        for t, layout in zip(self.types, (*wants, *leaves), strict=True):
+            touched += split_bytes(t, layout, mesh)
+        return max(self.flop_seconds * part, self.byte_seconds * touched) + self.launch
+
+
+@dataclass(frozen=True)
 class Costs:
     """The prices of one machine on one mesh."""
 
@@ -55,27 +82,22 @@ class Costs:
 
     def compute(self, op: Op, types: tuple[TensorType, ...], strategy: Strategy) -> float:
         """Seconds of a node's block computation on one device."""
-        sizes, roles, results = op.dims(*types), op.roles(*types), op.results(*types)
         wants = tuple(op.operand_layout(i, types, strategy) for i in range(len(types)))
-        return self.block_compute(op, types, results, strategy, wants, op.result_layouts(types, strategy), sizes, roles)
+        return self.work(op, types).seconds(strategy, wants, op.result_layouts(types, strategy))
 
-    def block_compute(self, op, types, results, strategy, wants, leaves, sizes, roles) -> float:
-        """`compute`, with everything that the strategy implies at hand."""
-        part = 1.0
-        for dim, axes in strategy.splits:
-            if not isinstance(roles.get(dim), Lookup):
-                part *= block(sizes[dim], self.mesh.size(axes)) / sizes[dim]
-        whole_flops, passes = _work(op, types)
-        flops = whole_flops * part
-        touched = passes * sum(
-            split_bytes(t, layout, self.mesh) for t, layout in zip((*types, *results), (*wants, *leaves), strict=True)
+    def work(self, op: Op, types: tuple[TensorType, ...]) -> Work:
+        """What a node's block computation costs in any strategy."""
+        known, kind = facts(op, types), work_of(op, types)
+        flops, passes = _work(op, types)
+        fused = all(isinstance(r, Map) for r in known.roles.values())
+        return Work(
+            self.mesh,
+            (*types, *known.results),
+            {d: n for d, n in known.sizes.items() if not isinstance(known.roles.get(d), Lookup)},
+            flops / self.machine.flops(known.results[0].dtype, kind),
+            passes * (FUSED_TRAFFIC if fused else 1.0) / self.machine.bandwidth(kind),
+            0.0 if fused else self.machine.launch,
         )
-        fused = all(isinstance(r, Map) for r in roles.values())
-        launch = 0.0 if fused else self.machine.launch
-        touched *= FUSED_TRAFFIC if fused else 1.0
-        kind = work_of(op, types)
-        rate = self.machine.flops(results[0].dtype, kind)
-        return max(flops / rate, touched / self.machine.bandwidth(kind)) + launch
 
     def collective(self, c: Collective) -> float:
         """Seconds of one collective."""
@@ -105,6 +127,8 @@ class Costs:
 
     def move(self, move: Move, t: TensorType, layout: Layout) -> float:
         """Seconds of one move of a value from `layout`."""
+        if move.kind == "slice":
+            return 0.0
         return sum(seconds for _, seconds in self.priced(move, t, layout))
 
     def halos(self, op: Op, types: tuple[TensorType, ...], strategy: Strategy) -> float:
@@ -147,6 +171,7 @@ def whole_bytes(t: TensorType) -> int:
     return t.size * t.itemsize
 
 
+@lru_cache(maxsize=65536)
 def split_bytes(t: TensorType, layout: Layout, mesh: Mesh) -> int:
     """`ir.layout.block_bytes`, looking only at the dims that are split: the search asks for millions."""
     sizes, total = t.sizes, t.size * t.itemsize

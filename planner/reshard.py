@@ -6,16 +6,17 @@ with fewer collectives is taken, then the one with fewer moves. The path found i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from ir.dims import TensorType
+from ir.dims import CHAIN, TensorType
 from ir.layout import Layout, Move, moves_from
 from ir.mesh import Mesh
+from ir.permute import Splits
 
 from .candidates import Chains
 from .cost import Costs, split_bytes
@@ -39,15 +40,22 @@ class LayoutGraph:
     """[from, to] bytes that the path holds at its worst beyond the source and the copy that it makes."""
     before: np.ndarray
     moves: dict[tuple[int, int], Move]
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What dims are called here that are called otherwise in `moves`."""
 
     def path(self, start: Layout, end: Layout) -> tuple[Move, ...]:
         """The moves of the cheapest path."""
         i, j, found = self.index[start], self.index[end], []
         while j != i:
             k = int(self.before[i, j])
-            found.append(self.moves[k, j])
+            found.append(_move_with(self.moves[k, j], self.names))
             j = k
         return tuple(reversed(found))
+
+    def renamed(self, t: TensorType, names: Mapping[str, str]) -> LayoutGraph:
+        """The graph of a type that is this one's but for the names of its dims."""
+        index = {_layout_with(layout, names): i for layout, i in self.index.items()}
+        return replace(self, type=t, index=index, names=names)
 
 
 @dataclass
@@ -61,14 +69,24 @@ class Reshards:
     moves: dict[tuple[TensorType, Layout], list[tuple[Move, Layout, float]]] = field(default_factory=dict)
     """Priced moves from a layout, whatever the rule for chains: shared between the graphs of several rules."""
     graphs: dict[TensorType, LayoutGraph] = field(default_factory=dict)
+    first: dict[tuple[tuple[int, ...], int, bool], TensorType] = field(default_factory=dict)
+    """The first type that was asked for of those that differ in the names of their dims only."""
 
     def graph(self, t: TensorType, needed: Iterable[Layout]) -> LayoutGraph:
         """The graph of a type that holds the needed layouts and everything reachable from them."""
         have = self.graphs.get(t)
         missing = [layout for layout in needed if have is None or layout not in have.index]
-        if have is None or missing:
-            self.graphs[t] = have = self._build(t, [*(have.index if have else ()), *missing])
-        return have
+        if have is not None and not missing:
+            return have
+        wanted = [*(have.index if have is not None else ()), *missing]
+        first = self.first.setdefault((t.shape, t.itemsize, CHAIN in t), t)  # chains stand first wherever they are
+        if first == t:
+            made = self._build(t, wanted)
+        else:
+            there, back = (dict(zip(a, b, strict=True)) for a, b in ((t.names, first.names), (first.names, t.names)))
+            made = self.graph(first, [_layout_with(layout, there) for layout in wanted]).renamed(t, back)
+        self.graphs[t] = made
+        return made
 
     def _build(self, t: TensorType, seeds: list[Layout]) -> LayoutGraph:
         index = {layout: i for i, layout in enumerate(dict.fromkeys(seeds))}
@@ -91,6 +109,23 @@ class Reshards:
             found = moves_from(layout, t, self.mesh)
             self.moves[t, layout] = [(move, then, self.costs.move(move, t, layout)) for move, then in found]
         return self.moves[t, layout]
+
+
+def _layout_with(layout: Layout, names: Mapping[str, str]) -> Layout:
+    """The layout with its dims renamed."""
+    return Layout(_splits_with(layout.splits, names), layout.partial, layout.reduce)
+
+
+def _move_with(move: Move, names: Mapping[str, str]) -> Move:
+    """The move with its dims renamed."""
+    if not names:
+        return move
+    source, target = (None if d is None else names[d] for d in (move.source, move.target))
+    return replace(move, source=source, target=target, splits=_splits_with(move.splits, names))
+
+
+def _splits_with(splits: Splits, names: Mapping[str, str]) -> Splits:
+    return tuple(sorted((names[d], axes) for d, axes in splits))
 
 
 def _shortest(

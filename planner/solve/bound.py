@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .eliminate import Tables
+from .eliminate import Table, Tables
 from .network import Network, Use
 from .pairs import Block, Messages
 
@@ -73,6 +73,10 @@ class Dual:
                 if count:
                     turns.append(_Turn(i, 1.0 / max(count, degree - count), blocks, uses))
         self.turns[1].reverse()
+
+    def pair_count(self) -> int:
+        """How many pairs (layout of the source, label of a use) there are."""
+        return sum(len(b.rows) * sum(len(p.columns) for p in b.pairs) for b in self.blocks)
 
     def theta(self, i: int) -> np.ndarray:
         """What a variable's states cost with all that has been moved to them."""
@@ -150,10 +154,9 @@ class Dual:
         keep = keep or [np.arange(len(c)) for c in self.cost]
         tables = Tables([len(k) for k in keep])
         for i, (cost, k) in enumerate(zip(self.cost, keep, strict=True)):
-            tables.add((i,), lambda c=cost, k=k: c[k])
+            tables.found.append(Table((i,) if len(k) > 1 else (), lambda c=cost, k=k: c[k].squeeze()))
         for block in self.blocks:
-            wants = [(p.variable, block.wants(k)[:, p.labels.at[keep[p.variable]]]) for k, p in enumerate(block.pairs)]
-            tables.star(block.source, block.price[block.row.at[keep[block.source]]], wants)
+            block.add_to(tables, keep)
         return tables
 
     def choice(self) -> np.ndarray:

@@ -29,9 +29,12 @@ def groupings(axes: Sequence[str]) -> Iterator[Groups]:
 
 
 def coarse_states(network: Network, groups: Groups) -> list[np.ndarray] | None:
-    """The states in which each group acts as one axis; None where some variable has none."""
+    """The states in which each group acts as one axis; None where some variable has none.
+
+    A variable of one state has no choice, and may also be one that was folded away.
+    """
     keep = [
-        np.array([s for s, state in enumerate(v.states) if all(_together(state, g) for g in groups)], int)
+        np.array([s for s, x in enumerate(v.states) if len(v.states) == 1 or all(_together(x, g) for g in groups)], int)
         for v in network.variables
     ]
     return keep if all(len(k) for k in keep) else None

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .network import Network, Use
+from .network import Network
 
 JOINT = 600
 """A star whose variables have no more combinations than this stays one table."""
@@ -36,6 +36,24 @@ class Table:
     make: Callable[[], np.ndarray]
 
 
+@dataclass(frozen=True)
+class Wanting:
+    """What one use wants of a star's layouts."""
+
+    variable: int
+    some: np.ndarray
+    """[layout] whether one of its states wants it."""
+    every: np.ndarray
+    """[layout] whether all do."""
+    has: Callable[[], np.ndarray]
+    """[layout, state] whether the state wants it, worked out when it is needed."""
+
+    @classmethod
+    def of(cls, variable: int, member: np.ndarray, has: Callable[[], np.ndarray]) -> Wanting:
+        """Of [layout, label] whether the label wants it; every label is one of some state."""
+        return cls(variable, np.asarray(member.any(axis=1)), np.asarray(member.all(axis=1)), has)
+
+
 @dataclass
 class Tables:
     """A network as a sum of tables; the copies are numbered after the network's variables."""
@@ -50,7 +68,11 @@ class Tables:
             tables.add((i,), lambda v=v: v.cost)
         for star in network.stars:
             layouts = sorted({w for use in star.uses for label in use.wants for w in label})
-            wants = [(use.variable, _wanted(use, layouts)) for use in star.uses]
+            wants = []
+            for use in star.uses:
+                member = np.array([[w in label for label in use.wants] for w in layouts], bool)
+                member = member.reshape(len(layouts), len(use.wants))
+                wants.append(Wanting.of(use.variable, member, lambda m=member, use=use: m[:, use.labels]))
             tables.star(star.source, star.price[star.labels][:, layouts], wants)
         return tables
 
@@ -60,20 +82,26 @@ class Tables:
 
     def add(self, scope: Sequence[int], make: Callable[[], np.ndarray]) -> None:
         """Adds a table, given by what makes its array; axes of variables with one state are dropped."""
-        many = [k for k, i in enumerate(scope) if self.sizes[i] > 1]
-        order = sorted(many, key=scope.__getitem__)
-        self.found.append(Table(tuple([scope[k] for k in order]), lambda: _arranged(make(), many, order)))
+        if len(scope) == 2:
+            a, b = scope
+            if self.sizes[a] > 1 and self.sizes[b] > 1:
+                ordered = a < b
+                self.found.append(Table((a, b) if ordered else (b, a), make if ordered else lambda: make().T))
+                return
+        many = tuple([i for i in scope if self.sizes[i] > 1])
+        order = sorted(range(len(many)), key=many.__getitem__)
+        shape = [self.sizes[i] for i in many]
+        self.found.append(Table(tuple(sorted(many)), lambda: make().reshape(shape).transpose(order)))
 
-    def star(self, source: int, price: np.ndarray, wants: list[tuple[int, np.ndarray]]) -> None:
-        """Adds a star: prices by [state of the source, layout]; for each use its variable, and [layout, state] wanted.
+    def star(self, source: int, price: np.ndarray, wants: Sequence[Wanting]) -> None:
+        """Adds a star: prices by [state of the source, layout], and what each use wants of these layouts.
 
         What some use wants in any case is the source's own cost.
         """
         if not wants:
             return
-        every = np.array([has.all(axis=1) for _, has in wants])
-        some = np.array([has.any(axis=1) for _, has in wants])
-        paid, certain = price.any(axis=0), every.any(axis=0)
+        every, some = np.array([w.every for w in wants]), np.array([w.some for w in wants])
+        paid, certain = np.asarray(price.any(axis=0)), np.asarray(every.any(axis=0))
         if (paid & certain).any():
             self.add((source,), lambda: price[:, certain].sum(axis=1))
         open_ = paid & ~certain & some.any(axis=0)
@@ -81,33 +109,28 @@ class Tables:
             return
         single = open_ & (some.sum(axis=0) == 1)
         shared = np.flatnonzero(open_ & ~single)
-        users = tuple(dict.fromkeys(i for (i, _), any_ in zip(wants, some[:, open_], strict=True) if any_.any()))
-        scope = (source, *users)
-        if len(shared) and math.prod(self.sizes[i] for i in scope) <= JOINT:
-            self.add(scope, lambda: _joint(price[:, open_], [(i, has[open_]) for i, has in wants], scope, self.sizes))
-            return
-        for (i, has), any_ in zip(wants, some, strict=True):
-            alone = any_ & single
+        if len(shared):
+            users = [w for w in wants if (w.some & open_).any()]
+            scope = (source, *dict.fromkeys(w.variable for w in users))
+            if math.prod([self.sizes[i] for i in scope]) <= JOINT:
+                self.add(scope, lambda: _joint(price, users, np.flatnonzero(open_), scope, self.sizes))
+                return
+        for w in wants:
+            alone = w.some & single
             if alone.any():
-                self.add((source, i), lambda a=alone, h=has: _product(price[:, a], h[a]))
-        for w in shared:
+                self.add((source, w.variable), lambda a=alone, w=w: _product(price[:, a], w.has()[a]))
+        for layout in shared.tolist():
             copy = len(self.sizes)
             self.sizes.append(2)
-            self.add((source, copy), lambda w=w: np.stack([np.zeros(len(price)), price[:, w]], axis=1))
-            for (i, has), any_ in zip(wants, some, strict=True):
-                if any_[w]:
-                    self.add((i, copy), lambda h=has[w]: np.stack([np.where(h, np.inf, 0.0), np.zeros(len(h))], axis=1))
+            self.add((source, copy), lambda x=layout: np.stack([np.zeros(len(price)), price[:, x]], axis=1))
+            for w in wants:
+                if w.some[layout]:
+                    self.add((w.variable, copy), lambda x=layout, w=w: _barred(w.has()[x]))
 
 
-def _arranged(array: np.ndarray, many: list[int], order: list[int]) -> np.ndarray:
-    array = array.reshape([array.shape[k] for k in many])
-    return array if many == order else array.transpose([many.index(k) for k in order])
-
-
-def _wanted(use: Use, layouts: Sequence[int]) -> np.ndarray:
-    """[layout, state]: whether the use wants it."""
-    member = np.array([[w in label for label in use.wants] for w in layouts], bool).reshape(len(layouts), -1)
-    return member[:, use.labels]
+def _barred(wanted: np.ndarray) -> np.ndarray:
+    """[state, whether the copy is there]: no state that wants the copy goes without."""
+    return np.stack([np.where(wanted, np.inf, 0.0), np.zeros(len(wanted))], axis=1)
 
 
 def _product(price: np.ndarray, has: np.ndarray) -> np.ndarray:
@@ -117,19 +140,20 @@ def _product(price: np.ndarray, has: np.ndarray) -> np.ndarray:
     return np.where(has[None], price[:, :, None], 0.0).sum(axis=1)
 
 
-def _joint(price: np.ndarray, wants: list[tuple[int, np.ndarray]], scope: Sequence[int], sizes: Sequence[int]):
+def _joint(
+    price: np.ndarray, wants: Sequence[Wanting], layouts: np.ndarray, scope: Sequence[int], sizes: Sequence[int]
+) -> np.ndarray:
     """A star's price for every combination of its variables' states."""
 
     def along(i: int, array: np.ndarray) -> np.ndarray:
         return array.reshape([len(array) if j == i else 1 for j in scope])
 
-    total = np.zeros([sizes[i] for i in scope])
-    for w in range(price.shape[1]):
+    total, has = np.zeros([sizes[i] for i in scope]), [(w.variable, w.has()) for w in wants]
+    for x in layouts.tolist():
         wanted = np.zeros((), bool)
-        for i, has in wants:
-            if i in scope:
-                wanted = wanted | along(i, has[w])
-        total += np.where(wanted, along(scope[0], price[:, w]), 0.0)
+        for i, mine in has:
+            wanted = wanted | along(i, mine[x])
+        total += np.where(wanted, along(scope[0], price[:, x]), 0.0)
     return total
 
 
@@ -160,6 +184,41 @@ def order_of(sizes: Sequence[int], scopes: Sequence[tuple[int, ...]], limit: flo
             weight[j] = math.prod(sizes[k] for k in near[j])
             heapq.heappush(heap, (weight[j], j))
     return [*order, last] if last >= 0 else order
+
+
+def too_many(tables: Tables, count: int, limit: float, spare: Collection[int] = ()) -> set[int]:
+    """Of the first `count` variables some to hold, so that no table of the others has more than `limit` entries.
+
+    Where the smallest table is too large, of its variables the one that most others meet is held; those in `spare`
+    only if nothing else is left.
+    """
+    sizes = tables.sizes
+    near: list[set[int]] = [{i} for i in range(len(sizes))]
+    for scope in tables.scopes:
+        for i in scope:
+            near[i].update(scope)
+    heap = [(math.prod(sizes[j] for j in near[i]), i) for i in range(len(sizes)) if sizes[i] > 1]
+    weight, held = dict((i, w) for w, i in heap), set()
+    heapq.heapify(heap)
+    while heap:
+        volume, i = heapq.heappop(heap)
+        if weight.get(i) != volume:
+            continue
+        scope = near[i] - {i}
+        if volume > limit and (may := [j for j in near[i] if j < count]):
+            gone = max(may, key=lambda j: (j not in spare, sizes[j] > 2, len(near[j]), -j))
+            held.add(gone)
+            scope = near[gone] - {gone}
+        else:
+            gone = i
+            for j in scope:
+                near[j] |= scope
+        del weight[gone]
+        for j in scope:
+            near[j].discard(gone)
+            weight[j] = math.prod(sizes[k] for k in near[j])
+            heapq.heappush(heap, (weight[j], j))
+    return held
 
 
 @dataclass

@@ -121,16 +121,20 @@ def _restrict_use(use: Use, keep: np.ndarray) -> Use:
     return Use(use.variable, (np.cumsum(left) - 1)[labels], wants, use.time)
 
 
+TIES = 1e-9
+"""What all tie-breaks together may weigh, of the sum of the cheapest states."""
+
+
 def with_ties(network: Network) -> Network:
     """The network whose costs also carry the tie-breaks: fewer collectives first, then `Variable.tie`.
 
-    They weigh at most 1e-9 of the sum of the cheapest states altogether, so they order equals and nothing else.
+    They weigh no more than `TIES` altogether, so they order equals and nothing else.
     """
     scale = sum(float(v.cost.min()) for v in network.variables) or 1e-6
     collectives = sum(float(s.ties.max(initial=0)) * len(s.uses) for s in network.stars)
     rest = sum(float(v.tie.max(initial=0)) for v in network.variables)
-    per_collective = 0.5e-9 * scale / max(1.0, collectives)
-    per_tie = min(0.5e-9 * scale / max(1.0, rest), 0.1 * per_collective)
+    per_collective = 0.5 * TIES * scale / max(1.0, collectives)
+    per_tie = min(0.5 * TIES * scale / max(1.0, rest), 0.1 * per_collective)
     variables = [Variable(v.name, v.states, v.cost + per_tie * v.tie, v.tie) for v in network.variables]
     stars = [replace(s, price=s.price + per_collective * s.ties) for s in network.stars]
     return Network(variables, stars)

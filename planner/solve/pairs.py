@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .eliminate import Tables, Wanting
 from .network import Star, Use
 
 Wants = tuple[int, ...]
@@ -111,9 +112,20 @@ class Block:
     def plain(self) -> bool:
         return all(len(label) == 1 for label in self.columns)
 
-    def wants(self, k: int) -> np.ndarray:
-        """[layout, label]: what a use wants."""
-        return self.member[:, self.pairs[k].columns] > 0
+    def add_to(self, tables: Tables, keep: Sequence[np.ndarray]) -> None:
+        """Adds the star's true prices to a sum of tables over the states at the given indices."""
+        rows = self.row.at[keep[self.source]]
+        columns = [p.columns[p.labels.at[keep[p.variable]]] for p in self.pairs]
+        if len(columns) == 1:  # nothing is shared: what the pair is charged is the price
+            charge = self.charge[0, rows[:, None], columns[0]]
+            if charge.any():
+                tables.add((self.source, self.pairs[0].variable), lambda: charge)
+            return
+        wants = []
+        for pair, c in zip(self.pairs, columns, strict=True):
+            member = self.member[:, c] > 0
+            wants.append(Wanting.of(pair.variable, member, lambda m=member: m))
+        tables.star(self.source, self.price[rows], wants)
 
     def charge_shares(self) -> None:
         charge = self.share if self.plain else self.share @ self.member

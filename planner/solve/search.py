@@ -9,10 +9,12 @@ import numpy as np
 
 from .bound import Dual
 from .coarse import coarse_states, groupings
-from .eliminate import Tables, easy, eliminate, minimise
+from .eliminate import LIMIT, Tables, easy, eliminate
+from .fold import fold_chains
+from .guess import among, best_of, free_most, near_bounds
 from .improve import improve
 from .milp import Model
-from .network import Network, with_ties
+from .network import TIES, Network, with_ties
 from .pairs import Messages
 from .simplify import Barred, Impossible, barred_of, reduce
 
@@ -21,8 +23,13 @@ TRIES = (0, 1, 2, 4, 7, 12, 20)
 """The rounds in which a better choice is looked for."""
 IDLE, WORTH = 4, 0.02
 """After so many rounds that strike off less than this share of the states no more are made."""
-EASY, GUESS = 3e3, 1e5
-"""How many entries elimination may take: per variable and round, and for a guess."""
+EASY, MUCH = 3e3, 2e6
+"""How many entries elimination may take: per variable and round, and at the end in any case."""
+WORK, FEW = 1e3, 60
+"""One pair of states takes HiGHS as long as so many entries take elimination; with so few pairs per variable HiGHS
+is asked, since striking off more would take longer."""
+PASSES, NEAR = 3, 2e-3
+"""How often most variables are chosen anew, and how near the price must be to the bound for that to wait."""
 
 
 @dataclass
@@ -43,7 +50,21 @@ def solve(network: Network, seconds: float = 60.0, cutoff: float = np.inf, axes:
     None where it is proved that no choice is cheaper than `cutoff`. `axes` are the mesh axes that may act together.
     """
     priced = with_ties(network)
-    return finish(network, priced, Striking.of(priced, cutoff, axes=axes), seconds)
+    try:
+        small, keep = reduce(priced, [np.arange(len(v.states)) for v in priced.variables])
+    except Impossible:
+        return None
+    folded = fold_chains(small)
+    left = Striking.of(folded.network, cutoff, axes=axes)
+    found = finish(folded.network, folded.network, left, seconds)
+    if found is None:
+        return None
+    states = among(keep, folded.unfold(found.states))
+    cost = network.cost(states)
+    bound = cost if found.bound == found.cost else min(cost, found.bound * (1 - TIES))
+    # what strikes states off a folded network, or leaves the rest to HiGHS, is no proof of the whole one
+    proof = left.proof if not folded.folds and found.how == "elimination" else []
+    return Found(states, cost, bound, found.how, proof)
 
 
 def finish(network: Network, priced: Network, left: Striking, seconds: float) -> Found | None:
@@ -52,7 +73,7 @@ def finish(network: Network, priced: Network, left: Striking, seconds: float) ->
         return None
     best = left.best
     small, keep = left.network()
-    states = eliminate(small)
+    states = eliminate(small, max(MUCH, min(LIMIT, WORK * pair_count(small))))
     if states is not None:
         best, how = among(keep, states), "elimination"
         cost = bound = network.cost(best)
@@ -66,8 +87,9 @@ def finish(network: Network, priced: Network, left: Striking, seconds: float) ->
     return Found(best, cost, bound, how, left.proof)
 
 
-def among(keep: Sequence[np.ndarray], states: np.ndarray) -> np.ndarray:
-    return np.array([k[s] for k, s in zip(keep, states, strict=True)])
+def pair_count(network: Network) -> int:
+    """How many pairs (layout of the source, label of a use) there are."""
+    return sum(len(np.unique(star.labels)) * sum(len(use.wants) for use in star.uses) for star in network.stars)
 
 
 def strike_off(
@@ -99,6 +121,10 @@ class Striking:
     dual: Dual | None = None
     proof: list[list[Messages]] = field(default_factory=list)
     barred: list[Barred] | None = None
+    freed: float = np.inf
+    """The price that choosing most variables anew did not better."""
+    thorough: bool = False
+    """Whether to strike off as long as it goes: HiGHS is not there to finish."""
     held: tuple[int, ...] = ()
     """Variables that may not leave the states that are kept of them."""
 
@@ -112,17 +138,18 @@ class Striking:
         axes: Sequence[str] = (),
         at_once: bool = True,
     ) -> Striking:
-        """Strikes off, unless (`at_once`) elimination can do without."""
+        """Strikes off, unless (`at_once`) elimination or HiGHS do without, or with less of it."""
         cheap = np.array([int(v.cost.argmin()) for v in priced.variables])
         best = improve(priced, cheap if known is None else known)
         everything = [np.arange(len(v.states)) for v in priced.variables]
-        left = cls(priced, cutoff, all_below, everything, best, priced.cost(best))
+        thorough = all_below or not at_once
+        left = cls(priced, cutoff, all_below, everything, best, priced.cost(best), thorough=thorough)
         try:
             small, left.keep = left.network()
         except Impossible:
             left.bound = np.inf
             return left
-        if at_once and not all_below and easy(Tables.of(small), EASY * len(small.variables)):
+        if not thorough and easy(Tables.of(small), EASY * len(small.variables)):
             return left
         left._strike(axes)
         return left
@@ -163,8 +190,7 @@ class Striking:
             if turn == 0:
                 self._guess_coarse(axes)
             if turn in TRIES and self.price > self.bound * (1 + 1e-9):
-                self._try(among(self.keep, self.dual.choice()))
-                self._guess(bounds)
+                self._guess(turn, bounds)
             idle += 1
             if idle == IDLE or self._share_dropped(bounds) > WORTH:
                 if not self._drop(bounds):
@@ -176,7 +202,8 @@ class Striking:
                 counted, idle = left, 0
             if idle in (0, 2) and easy(self.dual.tables(), EASY * (1 + turn) * len(self.keep)):
                 return
-            if idle == IDLE:
+            few = self.dual.pair_count() < FEW * sum(len(k) > 1 for k in self.keep)
+            if idle == IDLE or (few and not self.thorough):
                 return
 
     def _limit(self) -> float:
@@ -210,30 +237,45 @@ class Striking:
         return True
 
     def _try(self, states: np.ndarray) -> None:
-        states = improve(self.priced, states, held=self.held)
-        if (price := self.priced.cost(states)) < self.price:
-            self.best, self.price = states, price
+        better = improve(self.priced, states, held=self.held)
+        if (price := self.priced.cost(better)) < self.price:
+            self.best, self.price = better, price
+
+    def _here(self, states: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
+        """Where the given states, one or several of each variable, are among those kept."""
+        return [np.flatnonzero(np.isin(k, s)) for k, s in zip(self.keep, states, strict=True)]
+
+    def _guess(self, turn: int, bounds: list[np.ndarray]) -> None:
+        """Looks for a better choice."""
+        assert self.dual is not None
+        self._try(among(self.keep, self.dual.choice()))
+        found = near_bounds(self.dual, bounds, self.price - self.bound)
+        if found is not None:
+            self._try(among(self.keep, found))
+        if turn > 1 or self.price > self.bound * (1 + NEAR):
+            self._free_most()
+
+    def _free_most(self) -> None:
+        """Chooses most variables anew and together, and then again with others held."""
+        assert self.dual is not None
+        spare = set[int]()
+        for _ in range(PASSES if self.freed != self.price else 0):
+            here = self._here(self.best)
+            if not all(map(len, here)):  # a state of the best choice was merged into its equal
+                break
+            found, held = free_most(self.dual, here, spare)
+            if found is not None:
+                self._try(among(self.keep, found))
+            if not held:
+                break
+            spare |= held
+        self.freed = self.price
 
     def _guess_coarse(self, axes: Sequence[str]) -> None:
         """The best choices in which mesh axes act together."""
         assert self.dual is not None
         for groups in groupings(axes):
             states = coarse_states(self.priced, groups)
-            near = states and [np.flatnonzero(np.isin(k, s)) for k, s in zip(self.keep, states, strict=True)]
-            found = minimise(self.dual.tables(near), GUESS) if near and all(map(len, near)) else None
-            if near and found is not None:
-                self._try(among(self.keep, among(near, found[: len(near)])))
-
-    def _guess(self, bounds: list[np.ndarray]) -> None:
-        """A choice from the states whose bounds are least: as many of them as elimination takes in its stride."""
-        assert self.dual is not None
-        slack = [b - b.min() for b in bounds]
-        levels = np.unique(np.concatenate(slack))
-        levels = levels[levels <= max(self.price - self.bound, 0.0)]
-        for share in (0.5, 0.1, 0.0):
-            level = levels[int(share * (len(levels) - 1))] if len(levels) else 0.0
-            near = [np.flatnonzero(s <= level) for s in slack]
-            states = minimise(self.dual.tables(near), GUESS)
-            if states is not None:
-                self._try(among(self.keep, among(near, states[: len(near)])))
-                return
+            found = best_of(self.dual, self._here(states)) if states else None
+            if found is not None:
+                self._try(among(self.keep, found))
