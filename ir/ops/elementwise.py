@@ -139,6 +139,16 @@ class Mul(Elementwise):
     def vjp(self, cotangent, result, x, y):
         return product_into(cotangent, y, x.type), product_into(cotangent, x, y.type)
 
+    @classmethod
+    def examples(cls):
+        x, y = Dim("x", 9), Dim("y", 10)
+        mixed = [((x, y), (y,)), ((x,), (y,)), ((), (y, x))]
+        pairs = [*(("f64", "c128", dims) for dims in mixed), ("c128", "f64", mixed[0])]
+        return [
+            *super().examples(),
+            *((cls(), (TensorType(a, first), TensorType(b, second))) for first, second, (a, b) in pairs),
+        ]
+
 
 @dataclass(frozen=True)
 class Div(Elementwise):
@@ -166,7 +176,7 @@ def product_into(a: Value, b: Value, target: TensorType) -> Value:
     if not target.is_complex and (a.type.is_complex or b.type.is_complex):
         both = a.type.is_complex and b.type.is_complex
         return unbroadcast(emit(RealProduct(), a, b) if both else emit(Real(), binary("mul", a, b)), target)
-    if over and all(d in a.type and d in b.type for d in over):
+    if over and a.type.dtype == b.type.dtype and all(d in a.type and d in b.type for d in over):
         return cast(emit(Contract(over), a, b), target.dtype)
     return unbroadcast(binary("mul", a, b), target)
 
