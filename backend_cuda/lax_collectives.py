@@ -27,6 +27,10 @@ class LaxCollectives:
         return jax.lax.psum_scatter(x, axes, scatter_dimension=target, tiled=True)
 
     def all_gather(self, x: jax.Array, axes: Axes, source: int) -> jax.Array:
+        if x.ndim == 1 and jnp.issubdtype(x.dtype, jnp.integer):
+            # XLA scatters by a column of indices. A column it shifts to a block's own range in place; a vector it turns
+            # into a column on the way, and then XLA:CPU needs a second buffer.
+            return jax.lax.all_gather(x[:, None], axes, axis=0, tiled=True)[:, 0]
         return jax.lax.all_gather(x, axes, axis=source, tiled=True)
 
     def all_to_all(self, x: jax.Array, axes: Axes, source: int, target: int) -> jax.Array:

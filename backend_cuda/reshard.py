@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ir.dims import TensorType
-from ir.layout import Layout, Move, block, replay
+from ir.layout import Layout, Move, block, block_shape, replay
 from ir.mesh import Mesh
 from ir.permute import routes
 
@@ -58,14 +58,30 @@ def attach_halo(comm: LaxCollectives, x: jax.Array, t: TensorType, dim: str, wid
 def _permute(
     comm: LaxCollectives, x: jax.Array, t: TensorType, move: Move, before: Layout, then: Layout, mesh: Mesh
 ) -> jax.Array:
-    """The block that another device holds, whole or as a piece of its own."""
-    found = routes(before.splits, then.splits, mesh)
-    for dim, pieces in found.pieces:
-        extent = block(t[dim], mesh.size(then.axes(dim)))
-        x = _grow(x, t.index(dim), extent * (max(pieces) + 1))
-        start = jnp.asarray(pieces, jnp.int32)[jax.lax.axis_index(move.axes)] * jnp.int32(extent)
-        x = jax.lax.dynamic_slice_in_dim(x, start, extent, t.index(dim))
-    return comm.permute(x, move.axes, found.pairs)
+    """The new block, of what other devices hold: their blocks or pieces of them, one a round."""
+    rounds, made = routes(before.splits, then.splits, mesh), jnp.zeros((), x.dtype)
+    me = jax.lax.axis_index(move.axes)
+    for n, found in enumerate(rounds):
+        piece = x
+        for dim, numbers in found.cut:
+            extent = block(t[dim], mesh.size(then.axes(dim)))
+            piece = _grow(piece, t.index(dim), extent * (max(numbers) + 1))
+            start = jnp.asarray(numbers, jnp.int32)[me] * jnp.int32(extent)
+            piece = jax.lax.dynamic_slice_in_dim(piece, start, extent, t.index(dim))
+        piece = comm.permute(piece, move.axes, found.pairs)
+        if len(rounds) == 1:
+            return piece
+        put = {t.index(dim): numbers for dim, numbers in found.put}
+        if n == 0:
+            parts = [1 + max(put.get(axis, (0,))) for axis in range(piece.ndim)]
+            made = jnp.zeros([p * extent for p, extent in zip(parts, piece.shape, strict=True)], x.dtype)
+        starts = [jnp.int32(0)] * piece.ndim
+        for axis, numbers in put.items():
+            starts[axis] = jnp.asarray(numbers, jnp.int32)[me] * jnp.int32(piece.shape[axis])
+        made = jax.lax.dynamic_update_slice(made, piece, starts)
+    for axis, extent in enumerate(block_shape(t, then, mesh)):
+        made = _cut(made, axis, extent)
+    return made
 
 
 def _grow(x: jax.Array, axis: int, extent: int) -> jax.Array:

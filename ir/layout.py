@@ -16,7 +16,7 @@ from .dims import TensorType
 from .errors import InternalError
 from .hashed import hash_once
 from .mesh import Mesh
-from .permute import Axes, Splits, moved_axes, rearranged
+from .permute import Axes, Splits, moved_axes, ratios, rearranged, rounds
 
 
 @hash_once
@@ -100,7 +100,7 @@ class Move:
     all_gather       `source` split (innermost) over axes → whole there
     all_to_all       `source` split (innermost) over axes → `target` split (further) over axes
     slice            whole over axes → `target` split (further) over axes; free
-    permute          blocks passed on whole or in pieces among the devices along axes → split as in `splits`
+    permute          blocks passed on among the devices along axes, whole, in pieces or to be put together → `splits`
     halo             the edges of the blocks of `source`, `width` wide, from both neighbours (not a reshard)
     """
 
@@ -151,17 +151,20 @@ def after(move: Move, layout: Layout, t: TensorType, mesh: Mesh) -> Layout | Non
 
 
 def _permuted(move: Move, layout: Layout, t: TensorType, mesh: Mesh) -> Layout | None:
-    """The layout after a permute: every block of it lies within one block of the old layout."""
+    """The layout after a permute: along every dim new blocks are pieces of old ones, or put together of them."""
     then = Layout.of(dict(move.splits), layout.partial, layout.reduce)
     if sum(len(axes) for _, axes in move.splits) + len(layout.partial) > len(then.used):
         return None  # an axis at two places
     if move.axes != moved_axes(layout.splits, move.splits, mesh) or not move.axes:
         return None
-    for d in t.dims:
-        old, new = mesh.size(layout.axes(d.name)), mesh.size(then.axes(d.name))
-        if new % old or (old > 1 and block(d.size, new) * (new // old) != block(d.size, old)):
+    shares = ratios(layout.splits, move.splits, mesh)
+    if shares is None or any(d not in t for d in shares):
+        return None
+    for dim, (cut, joined) in shares.items():
+        few, many = (mesh.size(x.axes(dim)) for x in (layout, then))
+        if few > 1 and many > 1 and block(t[dim], many) * cut != block(t[dim], few) * joined:
             return None
-    return then if all(d in t for d, _ in move.splits) else None
+    return then
 
 
 def moves_from(layout: Layout, t: TensorType, mesh: Mesh) -> Iterator[tuple[Move, Layout]]:
@@ -207,12 +210,13 @@ class Collective:
 
 
 def collectives_of(move: Move, t: TensorType, layout: Layout, mesh: Mesh) -> tuple[Collective, ...]:
-    """The collectives that a move from `layout` performs: none for a slice, two permutes for a halo."""
+    """What a move from `layout` performs: nothing for a slice, two permutes for a halo, one a round for a permute."""
     if move.kind == "slice":
         return ()
     if move.kind == "permute":
-        size = block_bytes(t, Layout.of(dict(move.splits)), mesh)
-        return (Collective("collective_permute", move.axes, t.dtype, size),)
+        old, new = (block_shape(t, x, mesh) for x in (layout, Layout.of(dict(move.splits))))
+        piece = _bytes(t, dict(zip(t.names, map(min, old, new), strict=True)))
+        return (Collective("collective_permute", move.axes, t.dtype, piece),) * rounds(layout.splits, move.splits, mesh)
     shape = dict(zip(t.names, block_shape(t, layout, mesh), strict=True))
     if move.kind == "halo":
         assert move.source is not None

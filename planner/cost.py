@@ -8,7 +8,7 @@ The model is roofline for computing and alpha-beta for communication:
     all_gather      alpha log2 n +   (n-1)   · S / beta
     all_to_all      alpha log2 n +   (n-1)/n · S / beta + 2 S / R      (repacked before it is sent)
     halo            2 (alpha + S / beta)                  S: bytes of one edge
-    permute         alpha        +             S / beta   S: bytes of the new block
+    permute         alpha        +             S / beta   a round; S: bytes of the piece that is passed on
     slice           0
 
 F, B and R are those of the op's class of work where the machine has them, and a machine with measured curves replaces

@@ -185,7 +185,7 @@ class Problem:
     def best(self, count: int) -> list[Plan]:
         """The cheapest plans that differ, cheapest first; with recomputing if the best without it does not fit."""
         plans: list[Plan] = []
-        for option in self.options:
+        for option in reversed(self.options):  # of equals the one that `solve` meets first
             free = solve(option.network, self.seconds, axes=option.builder.free_axes)
             if free is None:
                 continue

@@ -139,6 +139,16 @@ class Mul(Elementwise):
     def vjp(self, cotangent, result, x, y):
         return product_into(cotangent, y, x.type), product_into(cotangent, x, y.type)
 
+    @classmethod
+    def examples(cls):
+        x, y = Dim("x", 9), Dim("y", 10)
+        mixed = [((x, y), (y,)), ((x,), (y,)), ((), (y, x))]
+        pairs = [*(("f64", "c128", dims) for dims in mixed), ("c128", "f64", mixed[0])]
+        return [
+            *super().examples(),
+            *((cls(), (TensorType(a, first), TensorType(b, second))) for first, second, (a, b) in pairs),
+        ]
+
 
 @dataclass(frozen=True)
 class Div(Elementwise):
@@ -166,7 +176,7 @@ def product_into(a: Value, b: Value, target: TensorType) -> Value:
     if not target.is_complex and (a.type.is_complex or b.type.is_complex):
         both = a.type.is_complex and b.type.is_complex
         return unbroadcast(emit(RealProduct(), a, b) if both else emit(Real(), binary("mul", a, b)), target)
-    if over and all(d in a.type and d in b.type for d in over):
+    if over and a.type.dtype == b.type.dtype and all(d in a.type and d in b.type for d in over):
         return cast(emit(Contract(over), a, b), target.dtype)
     return unbroadcast(binary("mul", a, b), target)
 
@@ -189,6 +199,9 @@ class RealProduct(Elementwise):
 
     def linear(self, *operands):
         return ((0,), (1,))
+
+    def vjp(self, cotangent, result, x, y):
+        return product_into(cotangent, y, x.type), product_into(cotangent, x, y.type)
 
     @classmethod
     def examples(cls):
@@ -388,7 +401,7 @@ Atan2 = _leaf(Elementwise, "atan2", jnp.arctan2, "The angle of the point (y, x) 
 Logaddexp = _leaf(Elementwise, "logaddexp", jnp.logaddexp, "log(exp(x) + exp(y)) without overflow.", arity=2, cost=30.0)
 
 
-# --- complex numbers ---
+# --- complex numbers: vjp by hand, because a derived one would keep the operand, which a linear function need not ---
 
 
 class ComplexPart(Elementwise):
@@ -409,8 +422,30 @@ class ComplexPart(Elementwise):
         return [(cls(), (TensorType((Dim("x", 9), Dim("y", 10)), "c128"),))] if "name" in cls.__dict__ else []
 
 
-Real = _leaf(ComplexPart, "real", jnp.real, "The real part.")
-Imag = _leaf(ComplexPart, "imag", jnp.imag, "The imaginary part.")
+@dataclass(frozen=True)
+class Real(ComplexPart):
+    """The real part."""
+
+    name: ClassVar[str] = "real"
+
+    def fn(self, x):
+        return jnp.real(x)
+
+    def vjp(self, cotangent, result, x):
+        return (cast(cotangent, x.type.dtype),)
+
+
+@dataclass(frozen=True)
+class Imag(ComplexPart):
+    """The imaginary part."""
+
+    name: ClassVar[str] = "imag"
+
+    def fn(self, x):
+        return jnp.imag(x)
+
+    def vjp(self, cotangent, result, x):
+        return (emit(Complex(), emit(ZerosLike(), cotangent), -cotangent),)
 
 
 @dataclass(frozen=True)
@@ -425,6 +460,9 @@ class Conj(ComplexPart):
 
     def fn(self, x):
         return jnp.conj(x)
+
+    def vjp(self, cotangent, result, x):
+        return (emit(Conj(), cotangent),)
 
 
 @dataclass(frozen=True)
@@ -442,3 +480,6 @@ class Complex(Elementwise):
 
     def linear(self, *operands):
         return ((0, 1),)
+
+    def vjp(self, cotangent, result, x, y):
+        return unbroadcast(emit(Real(), cotangent), x.type), unbroadcast(-emit(Imag(), cotangent), y.type)

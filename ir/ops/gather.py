@@ -109,18 +109,18 @@ class ScatterAdd(Op):
         shape = tuple(place.extent(d) for d in names)
         values = jnp.broadcast_to(align(place.select(values, tv.names, 0, over), tv.names, names), shape)
         at = align(index, ti.names, names) - place.offset(dim)
-        at = jnp.where((at >= 0) & (at < place.extent(dim)), at, jnp.int32(place.extent(dim)))  # dropped
+        drop = {"mode": "drop", "wrap_negative_indices": False}  # what other blocks hold
         out_type = values.dtype
         if all(d in over for d in ti.names):  # one index for every batch element
             flat = at.reshape((-1,)) if over else at.reshape((1,))
             flat = jnp.broadcast_to(at, (*(1 for _ in batch), *(place.extent(d) for d in over))).reshape(-1)
             values = values.reshape((*(place.extent(d) for d in batch), -1))
             zero = jnp.zeros((place.extent(dim), *values.shape[:-1]), out_type)
-            table = zero.at[flat].add(jnp.moveaxis(values, -1, 0), mode="drop")
+            table = zero.at[flat].add(jnp.moveaxis(values, -1, 0), **drop)
             return align(table, (dim, *batch), place.results[0].names)
         at = jnp.broadcast_to(at, shape).reshape((*shape[: len(batch)], -1))
         values = values.reshape(at.shape)
-        add = lambda i, v: jnp.zeros((place.extent(dim),), out_type).at[i].add(v, mode="drop")  # noqa: E731
+        add = lambda i, v: jnp.zeros((place.extent(dim),), out_type).at[i].add(v, **drop)  # noqa: E731
         for _ in batch:
             add = jax.vmap(add)
         return align(add(at, values), (*batch, dim), place.results[0].names)

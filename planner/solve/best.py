@@ -27,7 +27,8 @@ def best_choices(
 ) -> list[Found]:
     """The `count` cheapest choices, cheapest first: fewer where there are no more. With `memory` of those that fit.
 
-    Choices of equal price come in the order of their ties. `Found.how` says how it was proved, or that it was not.
+    Choices of equal price come in the order of their ties, the one that `solve` gives in front of its equals.
+    `Found.how` says how it was proved, or that it was not.
     """
     first = solve(network, seconds, axes=axes)
     if first is None or not np.isfinite(first.cost) or count < 1:
@@ -36,6 +37,7 @@ def best_choices(
         found = _by_tables(network, more, first)
         if found is None:
             break
+        found = _led_by(first, found)
         fitting = [f for f in found if not memory or profile(network, f.states).max() <= memory]
         if len(fitting) >= count or len(found) < more:
             return fitting[:count]
@@ -46,6 +48,11 @@ def best_choices(
     if first is None or not np.isfinite(first.cost):
         return []
     return _by_searches(network, count, first, memory, seconds, axes)
+
+
+def _led_by(first: Found, found: list[Found]) -> list[Found]:
+    """The choices with one of the best of them in front, whichever it is of many equals."""
+    return [first, *(f for f in found if not np.array_equal(first.states, f.states))][: len(found)]
 
 
 @dataclass

@@ -103,7 +103,7 @@ class Judge:
             return math.inf
         if differ == longer and len(differ) == 1 and not a.used & set(added):
             return 0.0
-        found = [self.permute(old, new)]
+        found = [self.permute(old, new, a.partial)]
         if len(shorter) == 1:
             passed = old[shorter[0]][len(new[shorter[0]]) :]
             if differ == shorter:
@@ -112,14 +112,32 @@ class Judge:
                 found.append(self.group(passed).all_to_all(self.size(old, longer[0], self.parts(passed))))
         return min(found)
 
-    def permute(self, old: dict, new: dict) -> float:
-        """Every new block lies in an old one, and is passed on."""
-        if not all(self.nested(d, old[d], new[d]) for d in old):
+    def permute(self, old: dict, new: dict, partial) -> float:
+        """Along every dim new blocks are pieces of old ones or made of them; one piece is passed on at a time."""
+        fewer, finer = (all(self.nested(d, x[d], y[d]) for d in old) for x, y in ((new, old), (old, new)))
+        times = math.prod(self.parts(old[d]) for d in old) // math.prod(self.parts(new[d]) for d in old)
+        if not finer and (not fewer or times > 8 or self.by_whole_axes(old, new, partial)):
             return math.inf
         places = [{(d, self.parts(x[d][:i]), a) for d in x for i, a in enumerate(x[d])} for x in (old, new)]
         moved = {a for _, _, a in places[0] ^ places[1]}
         alpha, beta = self.group(moved).link.times("collective_permute")
-        return alpha + self.size(new) / beta
+        piece = math.prod(min(ceil(self.t[d], self.parts(x[d])) for x in (old, new)) for d in old)
+        return max(times, 1) * (alpha + 4 * piece / beta)
+
+    def by_whole_axes(self, old: dict, new: dict, partial) -> bool:
+        """Whether axes can be placed along the dims, as many parts as before, so that letting whole ones go does it."""
+        return any(
+            not partial & {a for d in old for a in way[d]}
+            and all(self.parts(way[d]) == self.parts(old[d]) for d in old)
+            and all(way[d][: len(new[d])] == new[d] for d in old)
+            for way in ways(self.mesh)
+        )
+
+
+@cache
+def ways(mesh: Mesh) -> list[dict]:
+    """All ways to split."""
+    return [{d: x.axes(d) for d in "xyz"} for x in layouts(mesh, partial=False)]
 
 
 @pytest.mark.parametrize(("mesh", "kind"), [*((m, "sum") for m in MESHES), ("row=2,col=4", "max")])
@@ -232,22 +250,10 @@ def cheapest_bytes(mesh: Mesh) -> Reshards:
     return Reshards(Costs(BYTES, mesh), mesh)
 
 
-def halves_an_axis(a: Layout, b: Layout, mesh: Mesh) -> bool:
-    """{x/col, y/row} → {x/row} with 4 and 2 devices: XLA gathers along pairs of devices, half of axis col.
-
-    Our moves are along whole axes, and the cheapest path of them brings 17/16 as many bytes.
-    """
-    return len(a.splits) == 2 and any(
-        b.splits == ((dim, other),) and len(axes) == 1 and mesh.size(axes) > mesh.size(other)
-        for (dim, axes), (_, other) in itertools.permutations(a.splits, 2)
-    )
-
-
 def check_bytes(a: Layout, b: Layout, mesh: Mesh) -> tuple[float, float]:
     t = tensor(SIZES["even"])
     ours, theirs = planned(*reshard_plan(t, a, b, cheapest_bytes(mesh))), stock(lambda x: x, [(t, a)], [(t, b)], mesh)
-    most = 17 / 16 if halves_an_axis(a, b, mesh) else 1.0
-    assert ours.received <= most * theirs.received, f"{a} -> {b}"
+    assert ours.received <= theirs.received, f"{a} -> {b}"
     return ours.received, theirs.received
 
 
@@ -259,6 +265,22 @@ def test_the_reshard_that_xla_replicates_takes_two_all_to_alls():
     shard = t.size * 4 / 8
     assert ours == (1 / 2 + 3 / 4) * shard
     assert theirs >= 6 * shard
+
+
+def test_half_of_an_axis_is_let_go_in_four_permutes():
+    """{x/col, y/row} → {x/row} with two devices along row and four along col: blocks of V/8 from where they are.
+
+    Without them the best path is two all-to-alls and a gather, and brings 17/16 as much.
+    """
+    mesh, t = Mesh.parse("row=2,col=4"), tensor(SIZES["even"])
+    halved = [(Layout.of({a: "col", b: "row"}), Layout.of({a: "row"})) for a in "xyz" for b in "xyz" if a != b]
+    for a, b in halved:
+        (move,) = cheapest_bytes(mesh).graph(t, [a, b]).path(a, b)
+        assert [(c.kind, c.bytes) for c in collectives_of(move, t, a, mesh)] == [
+            ("collective_permute", t.size // 2)
+        ] * 4
+        assert check_bytes(a, b, mesh)[0] == t.size * 4 / 2
+    run(halved, mesh, (8, 16, 24), BYTES)
 
 
 @pytest.mark.parametrize("mesh", MESHES)

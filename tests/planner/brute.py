@@ -102,6 +102,12 @@ def cheapest(
         if not n.op.regions()
     }
     steps = actions(program)
+    least_left = [0.0]
+    """By step, from the end: what the nodes that are left take at least."""
+    for kind, subject, *more in reversed(steps):
+        least = min(seconds for _, seconds in options[subject.key]) * more[0] if kind == "node" else 0.0
+        least_left.append(least_left[-1] + least)
+    least_left.reverse()
 
     def pay(value: Value, wanted: Layout, trips: int, at: dict, paid: dict) -> tuple[float, dict]:
         if wanted == at[value.name] or (value.name, wanted) in paid:
@@ -110,7 +116,7 @@ def cheapest(
         return trips * price, {**paid, (value.name, wanted): path}
 
     def visit(i: int, cost: float, at: dict, ran: dict, paid: dict, left: dict) -> None:
-        if cost >= best[0]:
+        if cost + least_left[i] * (1 - 1e-9) >= best[0]:
             return
         if i == len(steps):
             plan = Plan(mesh, at, ran, paid, left)
