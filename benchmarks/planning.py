@@ -20,8 +20,7 @@ from ir.graph import Program
 from ir.mesh import Mesh
 from ir.op import facts
 from planner import Costs, Machine, make_plan, search_mesh
-from planner.make import KEEP_SMALL
-from planner.problem import Problem
+from planner.problem import Problem, Question
 from planner.solve.milp import Model
 
 MACHINE = Machine.load("h100x8")
@@ -78,7 +77,7 @@ CASES = (
 def problem(program: Program, mesh: Mesh) -> Problem:
     """The networks of a program, as `make_plan` builds them."""
     facts.cache_clear()  # what an earlier repeat has looked up
-    return Problem.of(program, Costs(MACHINE, mesh), (), {}, {}, MACHINE.memory_size, KEEP_SMALL, PATIENCE)
+    return Problem.of(program, Costs(MACHINE, mesh), Question(memory=MACHINE.memory_size, seconds=PATIENCE))
 
 
 def timed(f: Callable[[], Any]) -> tuple[float, Any]:

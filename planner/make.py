@@ -20,10 +20,7 @@ from .memory import peak_bytes
 from .orders import Order, Preference, firm, parse_order
 from .pins import check_pins
 from .prefer import with_preferences
-from .problem import Problem
-
-KEEP_SMALL = 64 * 1024
-"""Below this size [bytes] a tensor is kept whole where that costs nothing."""
+from .problem import KEEP_SMALL, Problem, Question
 
 
 def make_plan(
@@ -46,7 +43,7 @@ def make_plan(
     the machine's, 0: none); `pins` the user's orders (pins, bans and preferences, see `planner.orders`) as data or
     text, by the names of `names` (user's name to value name) or of the program; `fixed` forces inputs and outputs to a
     layout. Of plans that cost the same the one with fewer collectives is taken, then the one in which large tensors are
-    split and those below `keep_small` bytes are whole. `seconds` limits each search. Where memory binds, values that
+    split and those below `keep_small` bytes are whole. `seconds` limits the search. Where memory binds, values that
     the backward pass needs may be computed a second time instead of being kept, unless `recompute` is false; the plan
     is then for `plan.applied(program)`. `copies` counts the vectors like the latents that a sampler holds beside the
     program. Raises `Diagnostic` for an order that cannot be meant, for orders that contradict each other and for a
@@ -63,12 +60,11 @@ def make_plan(
         plan = _single_device(program, costs, copies)
         if not budget or _peak(plan) <= budget:
             return plan
-    problem = Problem.of(
-        program, costs, firm(orders), fixed or {}, names or {}, budget, keep_small, seconds, recompute, copies
-    )
-    plan = problem.solve()
+    question = Question(firm(orders), fixed or {}, names or {}, budget, keep_small, seconds, recompute, copies)
+    problem = Problem.of(program, costs, question)
+    plan, proven = problem.search()
     if plan is None:
-        raise problem.too_small()
+        raise problem.too_small(proven)
     if wishes:
         return with_preferences(plan, wishes, problem.solve_under)
     return plan

@@ -13,7 +13,6 @@ most of these are struck off by a bound before their search begins.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,9 +24,9 @@ from ir.plan import Plan
 
 from .cost import Costs
 from .machine import Machine
-from .make import KEEP_SMALL, make_plan
+from .make import make_plan
 from .orders import Order, Preference, parse_order
-from .problem import Problem
+from .problem import KEEP_SMALL, Problem, Question
 from .show.units import seconds_text
 
 
@@ -144,15 +143,15 @@ def search_mesh(
     orders = tuple(parse_order(p) if isinstance(p, str) else p for p in pins)
     firm = tuple(o for o in orders if not isinstance(o, Preference))
     budget = machine.memory_size if memory is None else memory
-    given = fixed or {}, names or {}, budget, keep_small, seconds, recompute, copies
+    question = Question(firm, fixed or {}, names or {}, budget, keep_small, seconds, recompute, copies)
     best: Plan | None = None
     tried: list[Tried] = []
     refused: list[Diagnostic] = []
     posed: Problem | None = None
+    refuted = True
     for mesh in mesh_shapes(devices, machine, axes):
-        start = time.monotonic()
         try:
-            problem = Problem.of(program, Costs(machine, mesh), firm, *given)
+            problem = Problem.of(program, Costs(machine, mesh), question)
         except Diagnostic as error:
             refused.append(error)
             tried.append(Tried(mesh, None, f"struck off: {error.message}"))
@@ -160,8 +159,8 @@ def search_mesh(
         if posed is None or len(mesh.axes) <= 2:  # the least memory takes long to prove with more
             posed = problem
         cutoff = _seconds(best) * (1 - 1e-9)
-        plan = problem.solve(cutoff=cutoff)
-        stopped = time.monotonic() - start > seconds if plan is None else "stopped" in _how(plan)
+        plan, proven = problem.search(cutoff=cutoff)
+        stopped, refuted = not proven, refuted and (plan is not None or proven)
         if plan is not None and _seconds(plan) < cutoff:
             tried.append(Tried(mesh, _seconds(plan), _how(plan) if stopped else "", not stopped))
             best = plan
@@ -172,7 +171,7 @@ def search_mesh(
         else:
             tried.append(Tried(mesh, None, f"struck off: no plan is faster than {seconds_text(_seconds(best))}"))
     if best is None:
-        raise refused[-1] if posed is None else _too_small(devices, posed, len(tried))
+        raise refused[-1] if posed is None else _too_small(devices, posed, len(tried), refuted)
     if len(firm) < len(orders):
         best = make_plan(
             program,
@@ -190,8 +189,8 @@ def search_mesh(
     return MeshSearch(devices, best, tuple(_marked(t, best) for t in tried))
 
 
-def _too_small(devices: int, posed: Problem, count: int) -> Diagnostic:
-    error = posed.too_small()
+def _too_small(devices: int, posed: Problem, count: int, proven: bool) -> Diagnostic:
+    error = posed.too_small(proven)
     shapes = "the one shape" if count == 1 else f"any of {count} shapes"
     return Diagnostic(
         "plan",

@@ -7,6 +7,8 @@ plan found is priced again by walking what it performs, which must give what the
 from __future__ import annotations
 
 import math
+import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -36,6 +38,36 @@ from .solve.marginals import cheapest_with
 from .solve.network import Network
 from .solve.search import Found, solve
 from .solve.within import profile, smallest_memory, solve_within
+
+LEAST = 0.1
+"""Seconds that any search has."""
+KEEP_SMALL = 64 * 1024
+"""Below this size [bytes] a tensor is kept whole where that costs nothing."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of the planner about a program on a mesh, but for preferences."""
+
+    orders: tuple[Pin | Ban, ...] = ()
+    fixed: Mapping[str, Layout] = field(default_factory=dict)
+    """Layouts forced on inputs and outputs."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The program's values by the names that the user gives them."""
+    memory: float | None = None
+    """Bytes per device; 0 for no limit, None for what the machine has."""
+    keep_small: int = KEEP_SMALL
+    """Below this size [bytes] a tensor is kept whole where that costs nothing."""
+    seconds: float = 60.0
+    """For the search of one plan; questions asked after it have their own limits."""
+    recompute: bool = True
+    copies: float = 0.0
+    """Vectors like the latents that a sampler holds beside the program."""
+
+    def under(self, demands: Sequence[Demand]) -> Question:
+        """The same under other orders and fixed layouts."""
+        orders = tuple(d for d in demands if not isinstance(d, Fixed))
+        return replace(self, orders=orders, fixed={d.name: d.layout for d in demands if isinstance(d, Fixed)})
 
 
 @dataclass(frozen=True)
@@ -70,47 +102,22 @@ class Problem:
     """The same question under other demands, and on another mesh: `pose(demands, mesh)`."""
 
     @classmethod
-    def of(
-        cls,
-        program: Program,
-        costs: Costs,
-        pins: tuple[Pin | Ban, ...],
-        fixed: Mapping[str, Layout],
-        names: Mapping[str, str],
-        memory: float | None,
-        keep_small: int,
-        seconds: float,
-        recompute: bool = True,
-        copies: float = 0.0,
-    ) -> Problem:
+    def of(cls, program: Program, costs: Costs, question: Question) -> Problem:
         """The problem under pins and bans; a `Diagnostic` with the smallest set that no plan satisfies, if any."""
 
         def pose(demands: Sequence[Demand], mesh: Mesh = costs.mesh) -> Problem:
-            orders = tuple(d for d in demands if not isinstance(d, Fixed))
-            layouts = {d.name: d.layout for d in demands if isinstance(d, Fixed)}
-            there = Costs(costs.machine, mesh)
-            return cls._of(program, there, orders, layouts, names, memory, keep_small, seconds, recompute, copies)
+            return cls._of(program, Costs(costs.machine, mesh), question.under(demands))
 
+        demands = tuple(demands_of(question.orders, question.fixed))
         try:
-            posed = cls._of(program, costs, pins, fixed, names, memory, keep_small, seconds, recompute, copies)
+            posed = cls._of(program, costs, question)
         except Unsatisfiable as found:
-            raise explain_conflict(found, demands_of(pins, fixed), pose, program, names) from None
-        return replace(posed, pose=pose, demands=tuple(demands_of(pins, fixed)))
+            raise explain_conflict(found, demands, pose, program, question.names) from None
+        return replace(posed, pose=pose, demands=demands)
 
     @classmethod
-    def _of(
-        cls,
-        program: Program,
-        costs: Costs,
-        pins: tuple[Pin | Ban, ...],
-        fixed: Mapping[str, Layout],
-        names: Mapping[str, str],
-        memory: float | None,
-        keep_small: int,
-        seconds: float,
-        recompute: bool,
-        copies: float,
-    ) -> Problem:
+    def _of(cls, program: Program, costs: Costs, question: Question) -> Problem:
+        pins, fixed, names = question.orders, question.fixed, question.names
         mesh = costs.mesh
         rules = check_pins(pins, program, names, mesh)
         forced = check_fixed(fixed, program, mesh)
@@ -125,8 +132,8 @@ class Problem:
                 chains,
                 lambda v, x: rules.allow(v, x) and forced.get(v.name, x) == x,
                 fixed,
-                lambda v, x: _tie(v.type, x, mesh, keep_small),
-                copies,
+                lambda v, x: _tie(v.type, x, mesh, question.keep_small),
+                question.copies,
             )
             try:
                 options.append(Option.of(builder, program))
@@ -134,30 +141,42 @@ class Problem:
                 impossible.append(explain_impossible(found, rules, candidates, names))
         if not options:
             raise impossible[0] if impossible else Unsatisfiable("the chains may be split in no way")
-        budget = memory if memory is not None else costs.machine.memory_size
-        return cls(program, costs, tuple(options), float(budget), tuple(map(str, pins)), seconds, recompute)
+        budget = question.memory if question.memory is not None else costs.machine.memory_size
+        texts = tuple(map(str, pins))
+        return cls(program, costs, tuple(options), float(budget), texts, question.seconds, question.recompute)
 
     def solve(self, value: str | None = None, layout: Layout | None = None, cutoff: float = math.inf) -> Plan | None:
         """The best plan, or the best with a value's layout forced; None where none fits the memory or the layout."""
+        return self.search(value, layout, cutoff)[0]
+
+    def search(
+        self, value: str | None = None, layout: Layout | None = None, cutoff: float = math.inf
+    ) -> tuple[Plan | None, bool]:
+        """`solve`, and whether its answer is proved: where none was found, that there is none."""
+        begin = time.monotonic()
         best: tuple[Found, Option, Network] | None = None
-        bound, kept = math.inf, {}
+        bound, kept, proven = math.inf, {}, True
         # the more axes the chains take, the smaller the rest of the problem
         for number, option in reversed(list(enumerate(self.options))):
             limit = min(cutoff, best[0].cost * (1 - 1e-9)) if best else cutoff
-            answers = list(self._search(option, value, layout, limit))
+            answers = list(self._search(option, value, layout, limit, begin + self.seconds))
             bound = min([bound, *(limit if found is None else found.bound for found, _, _ in answers[-1:])])
+            proven &= all(found is None or "stopped" not in found.how for found, _, _ in answers)
             for found, used, network in answers:
                 if found is not None and found.proof and network is self.options[number].network:
                     kept[number] = found.proof
                 if found is not None and (best is None or found.cost < best[0].cost):
                     best = found, used, network
         if best is None or not math.isfinite(best[0].cost):
-            return None
+            return None, proven
         found, option, network = best
         if network is not option.network:
             found = replace(found, states=_states_in(option.network, network, found.states))
-        plan = self._plan(replace(found, bound=min(found.cost, bound)), option)
-        return replace(plan, certificate={"kept": kept} if kept else None)
+        how = found.how
+        if not proven:
+            how = f"{re.sub(', stopped.*|stopped.*', '', how)}, stopped after {_told(time.monotonic() - begin)}"
+        plan = self._plan(replace(found, bound=min(found.cost, bound), how=how.removeprefix(", ")), option)
+        return replace(plan, certificate={"kept": kept} if kept else None), proven
 
     def solve_each(self, value: str, layouts: Sequence[Layout]) -> list[Plan | None]:
         """The best plan with a value in each of some layouts; what the layouts have in common is worked out once.
@@ -211,24 +230,28 @@ class Problem:
             return None
 
     def _search(
-        self, option: Option, value: str | None, layout: Layout | None, limit: float
+        self, option: Option, value: str | None, layout: Layout | None, limit: float, deadline: float
     ) -> Iterator[tuple[Found | None, Option, Network]]:
         """What is found under one option: without recomputing, and then with it if memory binds."""
         network = option.network if value is None else _forced(option.network, value, layout)
         if network is None:
             return
+
+        def left(share: float = 1.0) -> float:
+            return max(share * (deadline - time.monotonic()), LEAST)
+
         axes = option.builder.free_axes
-        found = solve(network, self.seconds, limit, axes)
+        found = solve(network, left(), limit, axes)
         if not self.memory or found is None or profile(network, found.states).max() <= self.memory:
             yield found, option, network
             return
-        kept = solve_within(network, self.memory, self.seconds, limit, axes, found)
+        kept = solve_within(network, self.memory, left(0.5), limit, axes, found)
         yield kept, option, network
         wide = self.with_second(option)
         network = wide and (wide.network if value is None else _forced(wide.network, value, layout))
         if wide is not None and network is not None:
             limit = limit if kept is None else min(limit, kept.cost * (1 - 1e-9))
-            yield solve_within(network, self.memory, self.seconds, limit, axes), wide, network
+            yield solve_within(network, self.memory, left(), limit, axes), wide, network
 
     def with_second(self, option: Option) -> Option | None:
         """The option in which values may be recomputed; None where there are none."""
@@ -258,19 +281,30 @@ class Problem:
         )
         return replace(plan, prediction=prediction)
 
-    def least_memory(self, seconds: float = 20.0) -> tuple[float, float]:
-        """The least peak of any plan [bytes]: (the least that was found, a proven lower bound)."""
-        fastest = replace(self, memory=0.0).solve()
-        attained = fastest.prediction.peak_bytes if fastest is not None and fastest.prediction else math.inf
-        proven = math.inf
-        for option in (self.with_second(option) or option for option in self.options):
-            least, bound = smallest_memory(option.network, option.builder.free_axes, seconds)
-            attained, proven = min(attained, least), min(proven, bound)
-        return attained, proven
+    def least_memory(self, seconds: float = 20.0, enough: float = 0.0) -> tuple[float, float]:
+        """The least peak of any plan [bytes]: (the least that was found, a proven lower bound).
 
-    def too_small(self) -> Diagnostic:
-        """The error for a memory budget that nothing fits, with what would do."""
-        return explain_budget(self)
+        Where some plan needs no more than `enough`, nothing is proved.
+        """
+        deadline = time.monotonic() + seconds
+        fastest = replace(self, memory=0.0, seconds=seconds / 3).solve()
+        attained = fastest.prediction.peak_bytes if fastest is not None and fastest.prediction else math.inf
+        if attained <= enough:
+            return attained, 0.0
+        proven = math.inf
+        for n, option in enumerate(self.with_second(option) or option for option in self.options):
+            left = max(0.0, deadline - time.monotonic()) / (len(self.options) - n)
+            least, bound = smallest_memory(option.network, option.builder.free_axes, left, attained)
+            attained, proven = min(attained, least), min(proven, bound)
+        return attained, min(attained, proven)
+
+    def too_small(self, proven: bool = False) -> Diagnostic:
+        """The error for a memory budget that nothing fits, or (unless `proven`) that nothing was found to fit."""
+        return explain_budget(self, proven)
+
+
+def _told(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1g} s"
 
 
 def _same(plan: Plan, other: Plan) -> bool:

@@ -66,22 +66,27 @@ def _mesh_row(tried: Tried) -> dict[str, Any]:
     return {"mesh": dict(tried.mesh.axes), "devices": tried.mesh.devices, "bytes": tried.bytes, "proven": tried.proven}
 
 
-def explain_budget(problem: Problem, seconds: float = 20.0) -> TooSmall:
-    """The error for a problem that has no plan within its memory. `seconds` limits each of its two searches, of orders
-    and of meshes."""
+def explain_budget(problem: Problem, refuted: bool = False, seconds: float = 20.0) -> TooSmall:
+    """The error for a problem that has no plan within its memory (proved where `refuted`), or none that was found.
+
+    `seconds` limits all that is asked here together: the least memory, the orders to blame, larger meshes.
+    """
+    begin = time.monotonic()
     memory, mesh = problem.memory, problem.costs.mesh
-    needed, proven = problem.least_memory(10.0)
-    deadline = time.monotonic() + seconds
+    needed, proven = problem.least_memory(0.4 * seconds)
+    if refuted:
+        proven = min(needed, max(proven, memory))
+    deadline = begin + 0.7 * seconds
     members = _orders_to_blame(problem, deadline) if needed > memory and problem.demands else []
     message = f"no plan on mesh {mesh} fits into {memory:,.0f} B per device"
     if mesh.devices == 1:
         message = f"the program does not fit into {memory:,.0f} B on one device"
-    if proven <= memory:  # not proved: the search was stopped
+    if not refuted and proven <= memory:  # not proved: the search was stopped
         message = f"no plan on mesh {mesh} that fits into {memory:,.0f} B per device was found in time"
     if members:
         lines = [f"{message}:", "  together with the budget these leave no plan", *member_lines(members)]
         message = "\n".join(lines)
-    tried, enough, stuck = _larger(problem, time.monotonic() + seconds)
+    tried, enough, stuck = _larger(problem, begin + seconds)
     hint = f"the smallest memory that would do on this mesh is {needed:,.0f} B per device"
     if needed > proven * (1 + 1e-6):
         hint = f"{needed:,.0f} B per device would do, and less than {proven:,.0f} B cannot"
@@ -130,10 +135,10 @@ def _orders_to_blame(problem: Problem, deadline: float) -> list[Member]:
 def _without(demand: Demand, problem: Problem) -> Member:
     """The best plan within the budget when one demand is dropped."""
     assert problem.pose is not None
-    rest = replace(problem.pose([d for d in problem.demands if d is not demand]), seconds=5.0)
+    rest = replace(problem.pose([d for d in problem.demands if d is not demand]), seconds=2.0)
     plan = rest.solve()
     if plan is None or plan.prediction is None:
-        least = rest.least_memory(5.0)[0]
+        least = rest.least_memory(2.0)[0]
         return Member(demand, None, None, f"a plan needs {least:,.0f} B per device")
     return Member(demand, plan.prediction.seconds, plan.prediction.peak_bytes)
 
@@ -151,16 +156,20 @@ def _larger(problem: Problem, deadline: float) -> tuple[list[Tried], Tried | Non
     for doublings in range(1, DOUBLINGS + 1):
         at = dict.fromkeys([len(axes) - 1, 0])
         for longer in (_longer(axes, i, 2**doublings) for i in at):
-            if time.monotonic() > deadline:
-                return tried, None, False
+            left = deadline - time.monotonic()
+            if left <= 0 and tried:
+                break
             try:
-                least, proven = problem.pose(problem.demands, longer).least_memory(3.0)
+                larger = problem.pose(problem.demands, longer)
+                least, proven = larger.least_memory(min(3.0, max(1.0, 0.5 * left)), problem.memory)
             except Unsatisfiable:
                 continue
             tried.append(Tried(longer, least, proven))
         best = min(tried, key=lambda t: t.bytes, default=None)
         if best is not None and best.bytes <= problem.memory:
             return tried, best, False
+        if time.monotonic() > deadline:
+            break
         if best is None or best.bytes > 0.99 * before:  # what is left is not split by what is longer
             return tried, None, True
         before = best.bytes

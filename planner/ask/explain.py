@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ir.graph import Program
@@ -14,12 +14,11 @@ from ir.plan import Plan
 
 from ..cost import Costs
 from ..machine import Machine
-from ..make import KEEP_SMALL
 from ..orders import Order, Preference, firm, parse_order
 from ..pins import find_value
 from ..plan_file import layout_text
 from ..prefer import met_pins, with_preferences
-from ..problem import Problem
+from ..problem import KEEP_SMALL, Problem, Question
 from ..show import bytes_text, seconds_text
 
 
@@ -58,15 +57,15 @@ def alternatives(
     name = find_value(value, program, names or {}).name
     orders = tuple(map(parse_order, pins))
     wishes = [o for o in orders if isinstance(o, Preference)]
-    asked = fixed or {}, names or {}, memory, keep_small, seconds, recompute, copies
-    problem = Problem.of(program, Costs(machine, mesh), firm(orders), *asked)
-    best = problem.solve()
+    asked = Question(firm(orders), fixed or {}, names or {}, memory, keep_small, seconds, recompute, copies)
+    problem = Problem.of(program, Costs(machine, mesh), asked)
+    best, proven = problem.search()
     if best is not None and wishes:  # those that the plan meets hold in every alternative too
         met = met_pins(with_preferences(best, wishes, problem.solve_under), wishes)
-        problem = Problem.of(program, Costs(machine, mesh), (*firm(orders), *met), *asked)
+        problem = Problem.of(program, Costs(machine, mesh), replace(asked, orders=(*firm(orders), *met)))
         best = problem.solve()
     if best is None or best.prediction is None:
-        raise problem.too_small()
+        raise problem.too_small(proven)
     stars = [next(s for s in option.network.stars if s.value.name == name) for option in problem.options]
     possible = dict.fromkeys(star.layouts[label] for star in stars for label in star.labels)
     found = [Alternative(best.layouts[name], best, 0.0)]

@@ -16,13 +16,12 @@ from typing import Any
 from ir.graph import Program
 from ir.layout import Layout
 from ir.mesh import Mesh
-from ir.plan import Plan, Prediction
+from ir.plan import Prediction
 
 from ..cost import Costs
 from ..machine import Machine
-from ..make import KEEP_SMALL
 from ..orders import Order, firm, parse_order
-from ..problem import Problem
+from ..problem import KEEP_SMALL, Problem, Question
 from ..show.units import bytes_text, seconds_text
 
 GB = 1e9
@@ -106,12 +105,12 @@ def memory_price(
         machine = Machine.load(machine or "laptop")
     costs, orders = Costs(machine, mesh), firm(map(parse_order, pins))
     budget = machine.memory_size if memory is None else memory
-    problem = Problem.of(
-        program, costs, orders, fixed or {}, names or {}, budget, keep_small, seconds, recompute, copies
-    )
-    here, unlimited = _at(problem, budget).prediction, _at(problem, 0.0).prediction
+    question = Question(orders, fixed or {}, names or {}, budget, keep_small, seconds, recompute, copies)
+    problem = Problem.of(program, costs, question)
+    found = _at(problem, budget)
+    here, unlimited = found.prediction, _at(problem, 0.0).prediction
     if here is None or unlimited is None:
-        raise problem.too_small()
+        raise problem.too_small(found.proven)
     binds = bool(budget) and unlimited.seconds < here.seconds * (1 - SAME)
     more = [budget + GB, 1.1 * budget] if binds else []
     larger, larger_proven = None, True
@@ -151,12 +150,8 @@ class _Found:
 
 def _at(problem: Problem, budget: float, cutoff: float = math.inf) -> _Found:
     """The best plan at a budget (0: any), none where nothing within the cutoff fits."""
-    begin = time.monotonic()
-    plan: Plan | None = replace(problem, memory=budget, wide={}).solve(cutoff=cutoff)
-    prediction = plan.prediction if plan is not None else None
-    if prediction is None:
-        return _Found(None, time.monotonic() - begin < problem.seconds)
-    return _Found(prediction, "stopped" not in prediction.how)
+    plan, proven = replace(problem, memory=budget, wide={}).search(cutoff=cutoff)
+    return _Found(plan.prediction if plan is not None else None, proven)
 
 
 def _told(budget: float, found: _Found) -> At:

@@ -17,10 +17,9 @@ from ir.plan import Plan
 
 from ..cost import Costs
 from ..machine import Machine
-from ..make import KEEP_SMALL
 from ..orders import Order, Preference, firm, parse_order
 from ..prefer import met_pins
-from ..problem import Option, Problem
+from ..problem import KEEP_SMALL, Option, Problem, Question
 from ..show.prices import Prices
 from ..solve.marginals import marginals
 from ..solve.simplify import Impossible
@@ -49,7 +48,8 @@ def prices(
         return None
     orders = tuple(map(parse_order, pins))
     held = (*firm(orders), *met_pins(plan, [o for o in orders if isinstance(o, Preference)]))
-    problem = Problem.of(program, Costs(machine, plan.mesh), held, fixed or {}, names or {}, 0.0, keep_small, math.inf)
+    question = Question(held, fixed or {}, names or {}, 0.0, keep_small, math.inf)
+    problem = Problem.of(program, Costs(machine, plan.mesh), question)
     best, limit = prediction.seconds, math.inf
     found: dict[str, dict[Layout, float]] = {}
     for option in problem.options:

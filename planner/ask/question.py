@@ -10,9 +10,8 @@ from ir.mesh import Mesh
 
 from ..cost import Costs
 from ..machine import Machine
-from ..make import KEEP_SMALL
 from ..orders import Order, firm, parse_order
-from ..problem import Problem
+from ..problem import KEEP_SMALL, Problem, Question
 
 
 def problem_of(
@@ -33,5 +32,5 @@ def problem_of(
     if not isinstance(machine, Machine):
         machine = Machine.load(machine or "laptop")
     orders = firm(tuple(map(parse_order, pins)))
-    asked = fixed or {}, names or {}, memory, keep_small, seconds, recompute, copies
-    return Problem.of(program, Costs(machine, mesh), orders, *asked)
+    asked = Question(orders, fixed or {}, names or {}, memory, keep_small, seconds, recompute, copies)
+    return Problem.of(program, Costs(machine, mesh), asked)

@@ -9,7 +9,6 @@ as an answer overflows somewhere else, that step is added; the first answer that
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,41 +20,25 @@ from ir.errors import InternalError
 from .budget import Outcome, costless, find_fitting, solve_pairwise
 from .coarse import coarse_states, groupings
 from .exact import smallest_peak
+from .fitting import NEAR, Fitting, least_possible, star_profile
 from .lower import lower, most_owned, steps_of
-from .network import Network, Star, with_ties
+from .network import Network, with_ties
 from .pairwise import Pairwise
 from .presolve import Infeasible, Presolve
-from .priced import price_memory
-from .search import Found, solve
+from .priced import lean, price_memory
+from .search import Found, among, solve
 
 PEAK_PAIRS = 200_000
 """Finite pairs up to which HiGHS looks for the least peak at once."""
 
 
 def profile(network: Network, states: np.ndarray) -> np.ndarray:
-    """Bytes on one device at each step under a choice of states: `planner.memory.profile`, from the network.
-
-    An original is held over its `life`, and on to the last step of any use that wants something. A use that wants
-    nothing holds nothing.
-    """
+    """Bytes on one device at each step under a choice of states: `planner.memory.profile`, from the network."""
     held = np.zeros(steps_of(network))
     for star in network.stars:
-        start = int(star.labels[states[star.source]])
-        end = star.life[1]
-        copies: dict[int, tuple[int, int]] = {}
-        for use in star.uses:
-            wanted = use.wants[use.labels[states[use.variable]]]
-            first, last = use.time
-            end = max(end, last) if wanted else end
-            for w in wanted:
-                if w != start:
-                    held[first] += star.scratch[start, w]
-                    before = copies.get(w, use.time)
-                    copies[w] = min(first, before[0]), max(last, before[1])
-        if star.stored:
-            held[star.life[0] : end + 1] += star.bytes[start]
-        for w, (first, last) in copies.items():
-            held[first : last + 1] += star.bytes[w]
+        wants = [use.wants[use.labels[states[use.variable]]] for use in star.uses]
+        own = star_profile(star, int(star.labels[states[star.source]]), wants)
+        held[: len(own)] += own
     return held
 
 
@@ -74,20 +57,39 @@ def solve_within(
     """
     deadline = time.monotonic() + seconds
     free = free or solve(network, seconds, cutoff, axes)
-    if free is None or (held := profile(network, free.states)).max() <= memory:
+    if free is None or profile(network, free.states).max() <= memory:
         return free
-    keep = _light(network, memory)
-    if surely_held(network) > memory or not all(map(len, keep)):
+    fitting = Fitting(network, memory)
+    if not fitting.propagate():
         return None
-    priced = price_memory(network, memory, free, held, profile, deadline, axes)
+    keep = fitting.keep()
+    small = network.restrict(keep)
+    least = solve(small, max(deadline - time.monotonic(), 0.1), cutoff, axes)
+    if least is None:
+        return None
+    held = profile(small, least.states)
+    found = least if held.max() <= memory else _search(small, memory, least, held, deadline, cutoff, axes)
+    return found and replace(found, states=among(keep, found.states), proof=[])
+
+
+def _search(
+    network: Network, memory: float, free: Found, held: np.ndarray, deadline: float, cutoff: float, axes: Sequence[str]
+) -> Found | None:
+    """`solve_within` for states that may all fit; `free` is the answer without the budget, and does not fit."""
+    half = (time.monotonic() + deadline) / 2
+    priced = price_memory(network, memory, free, held, profile, half, axes)
     best, full = priced.best, {int(held.argmax())}
     if best is None:
-        best, impossible = _any_fitting(network, memory, full, deadline)
+        leanest = lean(network, memory, priced.steps, profile, time.monotonic() + 0.5 * (deadline - time.monotonic()))
+        if leanest.bound > memory:
+            return None
+        best, impossible = leanest.states if leanest.peak <= memory else None, False
+    if best is None:
+        best, impossible = _any_fitting(network, memory, full, time.monotonic() + 0.5 * (deadline - time.monotonic()))
         if impossible:
             return None
     limit = min(cutoff, network.cost(best) if best is not None else np.inf)
-    below = priced.below(limit)
-    keep = keep if below is None else [np.intersect1d(*each) for each in zip(keep, below, strict=True)]
+    keep = priced.below(limit) or [np.arange(len(v.states)) for v in network.variables]
     if all(map(len, keep)):
         left = _Left(with_ties(network).restrict(keep), keep, memory, full)
         outcome = left.solve(limit, deadline)
@@ -157,14 +159,24 @@ def _fresh(held: np.ndarray, memory: float, full: set[int]) -> set[int]:
     return fresh
 
 
-def smallest_memory(network: Network, axes: Sequence[str] = (), seconds: float = 20.0) -> tuple[float, float]:
-    """The least peak of any choice [bytes]: (the least that was attained, a proven lower bound)."""
+def smallest_memory(
+    network: Network, axes: Sequence[str] = (), seconds: float = 20.0, known: float = np.inf
+) -> tuple[float, float]:
+    """The least peak of any choice [bytes]: (the least that was attained, a proven lower bound).
+
+    `known` is a peak that is attained.
+    """
     deadline = time.monotonic() + seconds
-    attained, bound, full = np.inf, surely_held(network), set()
+    attained, bound, full = known, surely_held(network), set()
     for states in (_leanest(network), *_coarse(network, axes)):
         attained = min(attained, _peak(network, states))
     above = attained if np.isfinite(attained) else float(most_held(network))  # no least peak is larger
-    while bound < above and time.monotonic() < deadline:
+    bound = max(bound, least_possible(network, bound, above, time.monotonic() + 0.3 * seconds))
+    if bound < above * (1 - NEAR):
+        leanest = lean(network, bound, (), profile, time.monotonic() + 0.3 * seconds)
+        attained, bound = min(attained, leanest.peak), max(bound, leanest.bound)
+        above = min(above, attained)
+    while bound < above * (1 - NEAR) and time.monotonic() < deadline:
         form, keep = _only_bytes(network, above, bound, full)
         if form.pairs() <= PEAK_PAIRS:
             found, least = _least_peak(form, above - bound, deadline)
@@ -207,7 +219,9 @@ def _peak(network: Network, states: np.ndarray) -> float:
 
 def _only_bytes(network: Network, memory: float, above: float, full: set[int]) -> tuple[Pairwise, list[np.ndarray]]:
     """The pairwise form without costs, with a row for each step that could hold more than `above`; the states kept."""
-    keep = _light(network, memory)
+    fitting = Fitting(network, memory)
+    fitting.propagate()
+    keep = fitting.keep() if all(map(np.any, fitting.alive)) else [np.arange(len(v.states)) for v in network.variables]
     form = lower(network.restrict(keep), memory, full, above)
     return costless(form), keep
 
@@ -232,52 +246,11 @@ def _least_peak(form: Pairwise, spare: float, deadline: float) -> tuple[np.ndarr
 
 def surely_held(network: Network) -> float:
     """Bytes that every choice holds at its peak: each value in its smallest blocks, without copies."""
-    return float(_sure(network).max())
-
-
-def _sure(network: Network) -> np.ndarray:
     held = np.zeros(steps_of(network))
     for star in network.stars:
         if star.stored:
             held[star.life[0] : star.life[1] + 1] += star.bytes[star.labels].min()
-    return held
-
-
-def _light(network: Network, memory: float) -> list[np.ndarray]:
-    """The states with which some choice may fit: the others hold too much beside what every choice holds."""
-    keep = [np.arange(len(v.states)) for v in network.variables]
-    while True:
-        small = network.restrict(keep)
-        room = memory - _sure(small)
-        if (room < 0).any():
-            return [k[:0] for k in keep]
-        fits = [np.ones(len(k), bool) for k in keep]
-        for star in small.stars:
-            _fit_star(star, room, fits)
-        if all(f.all() for f in fits) or not all(f.any() for f in fits):
-            return [k[f] for k, f in zip(keep, fits, strict=True)]
-        keep = [k[f] for k, f in zip(keep, fits, strict=True)]
-
-
-def _fit_star(star: Star, room: np.ndarray, fits: list[np.ndarray]) -> None:
-    """Marks the states of a star's variables that cannot fit: with any original, with any wish of a use."""
-    starts = np.unique(star.labels)
-    own = star.bytes[starts] - star.bytes[starts].min() if star.stored else np.zeros(len(starts))
-    possible = own <= room[star.life[0] : star.life[1] + 1].min()
-    for use in star.uses:
-        first, last = use.time
-        within = star.life[0] <= first and last <= star.life[1]
-        beside = own if within else np.zeros(len(starts))
-        able = np.zeros((len(starts), len(use.wants)), bool)
-        for (i, p), (q, label) in itertools.product(enumerate(starts.tolist()), enumerate(use.wants)):
-            copies = sum(star.bytes[w] for w in label if w != p)
-            making = sum(star.scratch[p, w] for w in label if w != p)
-            able[i, q] = beside[i] + copies <= room[first : last + 1].min()
-            able[i, q] &= bool(beside[i] + copies + making <= room[first])
-        able &= possible[:, None]
-        possible &= able.any(axis=1)
-        fits[use.variable] &= able.any(axis=0)[use.labels]
-    fits[star.source] &= possible[np.searchsorted(starts, star.labels)]
+    return float(held.max())
 
 
 def _leanest(network: Network) -> np.ndarray:

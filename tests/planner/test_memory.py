@@ -16,7 +16,7 @@ from ir.passes.simplify import simplify
 from planner import Costs, Machine, make_plan, peak_bytes
 from planner.fusion import Fusion
 from planner.memory import Schedule, holdings, profile
-from planner.problem import Problem
+from planner.problem import Problem, Question
 from planner.solve.search import solve
 from planner.solve.within import profile as network_profile
 from tests.planner.programs import call, field, fourier, iterated, looked_up, painted, regression, robust, tensor
@@ -136,7 +136,7 @@ PROGRAMS = {
 def test_the_network_and_the_plan_agree_at_every_step(name, mesh):
     """The search sees the bytes that `profile` tells of its plan, for the fastest choice and for one at random."""
     program = PROGRAMS[name]
-    problem = Problem.of(program, Costs(H100, Mesh.parse(mesh)), (), {}, {}, 0, 0, 60.0)
+    problem = Problem.of(program, Costs(H100, Mesh.parse(mesh)), Question(memory=0, keep_small=0))
     for option in problem.options:
         found = solve(option.network)
         assert found is not None

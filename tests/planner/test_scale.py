@@ -11,7 +11,7 @@ from ir.layout import Layout, block_bytes
 from ir.mesh import Mesh
 from ir.verify import verify_plan
 from planner import Costs, Machine, evaluate, make_plan, peak_bytes
-from planner.problem import Problem
+from planner.problem import Problem, Question
 from planner.reshard import Reshards
 
 H100 = Machine.load("h100x8")
@@ -68,7 +68,7 @@ def test_steps_that_are_alike_share_their_prices():
 
     def distinct(steps: int) -> tuple[int, int]:
         program, costs = particle_mesh(120, steps), Costs(H100, Mesh.parse("node=2,gpu=8"))
-        (option,) = Problem.of(program, costs, (), {}, {}, 0, 0, 60.0).options
+        (option,) = Problem.of(program, costs, Question(memory=0, keep_small=0)).options
         stars = option.network.stars
         return len({id(s.price) for s in stars}), len(stars)
 

@@ -1,0 +1,77 @@
+"""What cannot fit a budget is struck off, and nothing else: bytes propagated against enumeration."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks._graphs import gaussian_field
+from ir.mesh import Mesh
+from planner import Costs, Machine, TooSmall, make_plan
+from planner.problem import Problem, Question
+from planner.solve.fitting import Fitting, least_possible
+from planner.solve.priced import lean
+from planner.solve.within import profile
+from tests.planner.networks import choices, networks
+
+
+@st.composite
+def timed(draw):
+    """A network some of whose originals outlive their life, and whose uses take their time; its choices and peaks."""
+    network = draw(networks(most=4))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    for star in network.stars:
+        star.life = 0, int(rng.integers(0, 5))
+        star.stored = bool(rng.random() < 0.8)
+        for use in star.uses:
+            first = int(rng.integers(0, 6))
+            use.time = first, int(rng.integers(first, 7))
+    peaks = [(np.array(states), float(profile(network, np.array(states)).max())) for _, states in choices(network)]
+    return network, peaks
+
+
+@given(timed(), st.floats(0.3, 1.2))
+@settings(max_examples=150, deadline=None)
+def test_no_choice_that_fits_loses_a_state(found, share):
+    network, peaks = found
+    memory = share * float(np.median([peak for _, peak in peaks])) if peaks else 1.0
+    fitting = Fitting(network, memory)
+    possible = fitting.propagate()
+    fits = [states for states, peak in peaks if peak <= memory]
+    assert possible or not fits
+    for states in fits:
+        assert all(fitting.alive[i][s] for i, s in enumerate(states))
+
+
+@given(timed())
+@settings(max_examples=25, deadline=None)
+def test_bounds_on_the_least_peak_hold(found):
+    network, peaks = found
+    least = min((peak for _, peak in peaks), default=np.inf)
+    deadline = time.monotonic() + 60
+    leanest = lean(network, 0.0, (), profile, deadline)
+    assert leanest.bound <= least * (1 + 1e-9) and leanest.peak >= least
+    if np.isfinite(least):
+        assert least_possible(network, 0.0, 2 * least + 1.0, deadline) <= least * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.999])
+def test_a_budget_just_under_the_least_peak_is_refused_soon_and_for_good(share):
+    program, mesh = gaussian_field((512, 510, 508)), Mesh.parse("row=4,col=2")
+    free = make_plan(program, mesh, machine="h200x8", memory=0)
+    assert free.prediction is not None
+    begin = time.process_time()
+    with pytest.raises(TooSmall, match="fits into") as error:
+        make_plan(program, mesh, machine="h200x8", memory=share * free.prediction.peak_bytes)
+    assert time.process_time() - begin < 15
+    assert error.value.needed == free.prediction.peak_bytes  # nothing is leaner than the fastest
+    assert error.value.proven > 0.9999 * error.value.needed
+    assert error.value.enough is not None or share < 0.97
+
+
+def test_a_search_is_told_apart_from_a_proof():
+    costs = Costs(Machine.load("h200x8"), Mesh.parse("row=4,col=2"))
+    problem = Problem.of(gaussian_field((128, 126, 124)), costs, Question(memory=1e6))
+    assert problem.search() == (None, True)
