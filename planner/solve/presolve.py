@@ -119,6 +119,8 @@ class Presolve:
 
     def _visit(self, i: int) -> None:
         form = self.form
+        if not len(form.cost[i]):
+            raise Infeasible
         self._unsupported(i)
         self._separable(i)
         if len(form.cost[i]) > 1:
