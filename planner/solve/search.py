@@ -67,7 +67,7 @@ def finish(network: Network, priced: Network, left: Striking, seconds: float) ->
 
 
 def among(keep: Sequence[np.ndarray], states: np.ndarray) -> np.ndarray:
-    return np.array([k[s] for k, s in zip(keep, states, strict=True)])
+    return np.array([k[s] for k, s in zip(keep, states, strict=True)], int)
 
 
 def strike_off(
