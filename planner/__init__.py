@@ -16,9 +16,12 @@ from .memory import peak_bytes
 from .meshes import MeshSearch, mesh_shapes, search_mesh
 from .orders import Ban, Order, Pin, Preference, parse_ban, parse_order, parse_pin, parse_preference, read_margin
 from .plan_file import PlanFile, layout_text, parse_layout, parse_plan, read_plan_file, write_plan
+from .recompute import Again
 from .show import Prices, as_json, dot_text, format_plan, html_page, mermaid_text, print_plan, write_html
+from .show.units import read_bytes
 
 __all__ = [
+    "Again",
     "Alternative",
     "Ban",
     "Conflict",
@@ -63,6 +66,7 @@ __all__ = [
     "peak_bytes",
     "prices",
     "print_plan",
+    "read_bytes",
     "read_margin",
     "read_plan_file",
     "search_mesh",

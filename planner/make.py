@@ -12,6 +12,7 @@ from ir.graph import Node, Program
 from ir.layout import WHOLE, Layout
 from ir.mesh import Mesh
 from ir.op import Strategy
+from ir.passes.recompute import recompute as write_again
 from ir.plan import Plan, Prediction
 
 from .cost import Costs, leaf_nodes
@@ -21,6 +22,7 @@ from .orders import Order, Preference, firm, parse_order
 from .pins import check_pins
 from .prefer import with_preferences
 from .problem import KEEP_SMALL, Problem, Question
+from .recompute import Again, asked_again, check_again
 
 
 def make_plan(
@@ -34,7 +36,7 @@ def make_plan(
     names: Mapping[str, str] | None = None,
     keep_small: int = KEEP_SMALL,
     seconds: float = 60.0,
-    recompute: bool = True,
+    recompute: bool | Sequence[Again] = True,
     copies: float = 0.0,
 ) -> Plan:
     """The plan of least predicted time, proven least unless `prediction.how` says that the search was stopped.
@@ -44,8 +46,9 @@ def make_plan(
     text, by the names of `names` (user's name to value name) or of the program; `fixed` forces inputs and outputs to a
     layout. Of plans that cost the same the one with fewer collectives is taken, then the one in which large tensors are
     split and those below `keep_small` bytes are whole. `seconds` limits the search. Where memory binds, values that
-    the backward pass needs may be computed a second time instead of being kept, unless `recompute` is false; the plan
-    is then for `plan.applied(program)`. `copies` counts the vectors like the latents that a sampler holds beside the
+    the backward pass needs may be computed a second time instead of being kept, unless `recompute` is false or says
+    what is computed again in any case; the plan is then for `plan.applied(program)`. `copies` counts the vectors like
+    the latents that a sampler holds beside the
     program. Raises `Diagnostic` for an order that cannot be meant, for orders that contradict each other and for a
     budget that nothing fits.
     """
@@ -54,13 +57,15 @@ def make_plan(
     costs = Costs(machine, mesh)
     orders = tuple(map(parse_order, pins))
     wishes = [o for o in orders if isinstance(o, Preference)]
-    check_pins(wishes, program, names or {}, mesh)
+    again = asked_again(recompute)
+    posed = program if isinstance(again, bool) else write_again(program, check_again(again, program, names or {}))
+    check_pins(wishes, posed, names or {}, mesh)
     budget = machine.memory_size if memory is None else memory
-    if mesh.devices == 1 and not orders and not fixed:
+    if mesh.devices == 1 and not orders and not fixed and isinstance(again, bool):
         plan = _single_device(program, costs, copies)
         if not budget or _peak(plan) <= budget:
             return plan
-    question = Question(firm(orders), fixed or {}, names or {}, budget, keep_small, seconds, recompute, copies)
+    question = Question(firm(orders), fixed or {}, names or {}, budget, keep_small, seconds, again, copies)
     problem = Problem.of(program, costs, question)
     plan, proven = problem.search()
     if plan is None:

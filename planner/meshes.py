@@ -27,6 +27,7 @@ from .machine import Machine
 from .make import make_plan
 from .orders import Order, Preference, parse_order
 from .problem import KEEP_SMALL, Problem, Question
+from .recompute import Again, asked_again
 from .show.units import seconds_text
 
 
@@ -127,7 +128,7 @@ def search_mesh(
     names: Mapping[str, str] | None = None,
     keep_small: int = KEEP_SMALL,
     seconds: float = 60.0,
-    recompute: bool = True,
+    recompute: bool | Sequence[Again] = True,
     copies: float = 0.0,
     axes: int = 3,
 ) -> MeshSearch:
@@ -143,7 +144,7 @@ def search_mesh(
     orders = tuple(parse_order(p) if isinstance(p, str) else p for p in pins)
     firm = tuple(o for o in orders if not isinstance(o, Preference))
     budget = machine.memory_size if memory is None else memory
-    question = Question(firm, fixed or {}, names or {}, budget, keep_small, seconds, recompute, copies)
+    question = Question(firm, fixed or {}, names or {}, budget, keep_small, seconds, asked_again(recompute), copies)
     best: Plan | None = None
     tried: list[Tried] = []
     refused: list[Diagnostic] = []

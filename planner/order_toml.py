@@ -10,7 +10,7 @@ chain = "row"
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ir.dims import CHAIN
@@ -18,6 +18,7 @@ from ir.errors import Diagnostic
 from ir.layout import Layout
 
 from .orders import WITHIN, Ban, Pin, Preference, layout_text, margin_text, parse_layout, parse_pin, read_margin
+from .recompute import Again
 
 
 def read_pin(name: str, found: Any, where: str, word: str = "pin") -> Pin:
@@ -77,11 +78,38 @@ def _read_axes(name: str, dim: str, found: Any, where: str, word: str) -> tuple[
     )
 
 
+def read_again(name: str, found: Any, where: str) -> Again:
+    """The entry of [recompute] for a value: the nodes that take its second copy, or "all"."""
+    if found == "all":
+        return Again(name, None, where)
+    several = [found] if isinstance(found, str) else found
+    if isinstance(several, list) and several and all(isinstance(each, str) for each in several):
+        return Again(name, tuple(several), where)
+    hint = f'write {toml_key(name)} = "all" or the nodes that take it: ["12", "15"]; leave the line out to keep it'
+    raise Diagnostic("plan", f"'{name}' is computed again for {found!r}", where=where, hint=hint)
+
+
+def recompute_lines(chosen: Mapping[str, Sequence[str]], shown: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
+    """What is computed again as lines, in the names of [keep]."""
+
+    def name(value: str) -> str:
+        return shown.get(value, own.get(value, value))
+
+    return [
+        f"{toml_key(name(value))} = [{', '.join(_text(shown.get(c, c)) for c in consumers)}]"
+        for value, consumers in chosen.items()
+    ]
+
+
 def toml_key(name: str) -> str:
     """A name as a key: bare where TOML lets it be."""
     if re.fullmatch(r"[\w-]+", name, re.ASCII):
         return name
-    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return _text(name)
+
+
+def _text(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def pin_lines(pins: Iterable[Pin]) -> list[str]:

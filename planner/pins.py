@@ -92,7 +92,7 @@ def _check_dims(order: Order, value: Value) -> None:
                 "plan",
                 f"{_the(order)} names dim '{dim}', which '{name}' does not have: it is {value.type}",
                 where=order.where,
-                hint=_did_you_mean(dim, value.dims) or f"{order.verb} '{name}' along one of its own dims",
+                hint=did_you_mean(dim, value.dims) or f"{order.verb} '{name}' along one of its own dims",
             )
 
 
@@ -107,7 +107,7 @@ def _check_axes(order: Order, mesh: Mesh) -> None:
                     f"{_the(order)} uses mesh axis '{axis}', but the mesh {mesh} "
                     + (f"has {have}" if have else "is one device"),
                     where=order.where,
-                    hint=_did_you_mean(axis, mesh.names) or "use one of the mesh's axes, or give the mesh that axis",
+                    hint=did_you_mean(axis, mesh.names) or "use one of the mesh's axes, or give the mesh that axis",
                 )
             if axis in seen:
                 what = f"'{dim}' twice" if seen[axis] == dim else f"both '{seen[axis]}' and '{dim}'"
@@ -191,11 +191,12 @@ def find_value(
     if (found := values.get(wanted)) is not None:
         return found
     known = list(dict.fromkeys([*names, *(n for n in values if not n.isdigit())]))
-    hint = _did_you_mean(name, known) or f"it has {', '.join(known)}"
+    hint = did_you_mean(name, known) or f"it has {', '.join(known)}"
     raise Diagnostic("plan", f"{who} names '{name}', which the program does not have", where=where, hint=hint)
 
 
-def _did_you_mean(word: str, known: Iterable[str]) -> str | None:
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """A hint with the known word that is most like one, if one is."""
     close = difflib.get_close_matches(word, list(known), 1)
     return f"did you mean '{close[0]}'?" if close else None
 

@@ -1,6 +1,7 @@
 """Plan files: a plan as TOML that a person can read, edit and give back.
 
     machine = "h100x8"
+    memory = "60GB"              # the budget on each device
     [mesh]
     row = 4
     [pin]                        # orders: these hold
@@ -15,6 +16,9 @@
     eta = "obs/row"
     [outputs]
     log_density = "whole"
+    [recompute]                  # an order: these, and no others, are computed again instead of kept, for these nodes
+    delta = ["57", "85"]
+    rate = "all"
 
 A line moved from [keep] to [pin] becomes an order. With `keep=True` the reader takes all of [keep] and [outputs] as
 orders, which gives the same plan again. `order_toml` reads and writes single entries.
@@ -39,16 +43,20 @@ from .order_toml import (
     ban_lines,
     pin_lines,
     preference_lines,
+    read_again,
     read_bans,
     read_pin,
     read_preferences,
+    recompute_lines,
     toml_key,
 )
 from .orders import Ban, Order, Pin, Preference, layout_text, parse_layout, parse_order
+from .recompute import Again
+from .show.units import read_bytes
 
 __all__ = ["PlanFile", "layout_text", "parse_layout", "parse_plan", "read_plan_file", "write_plan"]
 
-SECTIONS = ("machine", "mesh", "pin", "ban", "prefer", "keep", "outputs")
+SECTIONS = ("machine", "memory", "mesh", "pin", "ban", "prefer", "keep", "outputs", "recompute")
 
 
 @dataclass(frozen=True)
@@ -60,15 +68,26 @@ class PlanFile:
     pins: tuple[Order, ...] = ()
     """Pins, bans and preferences, as `make_plan` takes them."""
     fixed: Mapping[str, Layout] | None = None
+    memory: float | None = None
+    """Bytes per device."""
+    recompute: tuple[Again, ...] | None = None
+    """What is computed again, and nothing else; None leaves that to the planner."""
 
 
-def write_plan(plan: Plan, program: Program, names: Mapping[str, str] | None = None) -> str:
-    """A plan as the text of a plan file, values by the user's names where they have one."""
+def write_plan(
+    plan: Plan, program: Program, names: Mapping[str, str] | None = None, memory: float | None = None
+) -> str:
+    """A plan as the text of a plan file, values by the user's names where they have one.
+
+    `memory` is the budget that was given [bytes per device], if one was.
+    """
     shown = {value: user for user, value in reversed(list((names or {}).items()))}
     lines = [
         f"# The plan of '{program.name}'. [pin] holds orders; [keep] and [outputs] tell what was chosen, and a line"
     ]
-    lines += ["# moved from [keep] to [pin] becomes an order.", f'machine = "{plan.machine}"', "", "[mesh]"]
+    lines += ["# moved from [keep] to [pin] becomes an order.", f'machine = "{plan.machine}"']
+    lines += [f"memory = {int(memory) if memory == int(memory) else float(memory)!r}"] if memory is not None else []
+    lines += ["", "[mesh]"]
     lines += [f"{toml_key(name)} = {size}" for name, size in plan.mesh.axes]
     orders = [parse_order(text) for text in plan.pins]
     lines += ["", "[pin]", *pin_lines(o for o in orders if isinstance(o, Pin))]
@@ -84,6 +103,9 @@ def write_plan(plan: Plan, program: Program, names: Mapping[str, str] | None = N
     ]
     lines += ["", "[outputs]"]
     lines += [f'{toml_key(name)} = "{layout_text(layout)}"' for name, layout in plan.outputs.items()]
+    if plan.recompute:
+        lines += ["", "# What is computed again instead of being kept, and for which nodes: an order.", "[recompute]"]
+        lines += recompute_lines(plan.recompute, shown, own)
     return "\n".join(lines) + "\n"
 
 
@@ -136,7 +158,13 @@ def parse_plan(text: str, file: str = "plan", keep: bool = False) -> PlanFile:
                     pins.append(Pin.exact(name, layout, where))
                 else:
                     fixed[name] = layout
-    return PlanFile(_read_mesh(table, text, file), machine, tuple(pins), fixed or None)
+    again = tuple(
+        read_again(name, found, _place(text, file, "recompute", name))
+        for name, found in _table(table, "recompute", text, file).items()
+    )
+    room = _read_memory(table, text, file)
+    orders = again if "recompute" in table else () if keep else None
+    return PlanFile(_read_mesh(table, text, file), machine, tuple(pins), fixed or None, room, orders)
 
 
 def _table(table: Mapping[str, Any], section: str, text: str, file: str) -> Mapping[str, Any]:
@@ -146,6 +174,20 @@ def _table(table: Mapping[str, Any], section: str, text: str, file: str) -> Mapp
             "plan", f"[{section}] is not a table", where=_place(text, file, None, section), hint=f"write [{section}]"
         )
     return found
+
+
+def _read_memory(table: Mapping[str, Any], text: str, file: str) -> float | None:
+    found = table.get("memory")
+    if found is None:
+        return None
+    size = read_bytes(str(found)) if not isinstance(found, bool) else None
+    if found == 0 and not isinstance(found, bool):
+        return 0.0
+    if size is None:
+        where = _place(text, file, None, "memory")
+        hint = 'write memory = "80GB", or 0 for no limit'
+        raise Diagnostic("plan", f"the memory of a plan file is {found!r}", where=where, hint=hint)
+    return size
 
 
 def _read_mesh(table: Mapping[str, Any], text: str, file: str) -> Mesh | None:

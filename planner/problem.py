@@ -20,6 +20,7 @@ from ir.errors import Diagnostic, InternalError
 from ir.graph import Program
 from ir.layout import Layout
 from ir.mesh import Mesh
+from ir.passes.recompute import recompute
 from ir.plan import Plan, Prediction
 
 from .ask.budget import explain_budget
@@ -30,7 +31,7 @@ from .cost import Costs, evaluate, split_bytes, whole_bytes
 from .memory import peak_bytes
 from .orders import Ban, Pin, Unsatisfiable
 from .pins import Rules, chains_of, check_pins, named_axes
-from .recompute import with_second_copies
+from .recompute import Again, check_again, with_second_copies
 from .refuse import check_fixed, explain_impossible
 from .reshard import Reshards
 from .solve.best import best_choices
@@ -60,7 +61,8 @@ class Question:
     """Below this size [bytes] a tensor is kept whole where that costs nothing."""
     seconds: float = 60.0
     """For the search of one plan; questions asked after it have their own limits."""
-    recompute: bool = True
+    recompute: bool | tuple[Again, ...] = True
+    """Whether values may be computed again where memory binds; or which are, in any case, and no others."""
     copies: float = 0.0
     """Vectors like the latents that a sampler holds beside the program."""
 
@@ -95,6 +97,8 @@ class Problem:
     seconds: float
     recompute: bool = True
     """Whether values of the forward pass may be computed a second time where that makes a plan fit."""
+    again: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What is computed again by order; `program` has it written out."""
     wide: dict[int, Option | None] = field(default_factory=dict)
     """The options in which values may be recomputed, by the identity of the plain option."""
     demands: tuple[Demand, ...] = ()
@@ -118,6 +122,8 @@ class Problem:
     @classmethod
     def _of(cls, program: Program, costs: Costs, question: Question) -> Problem:
         pins, fixed, names = question.orders, question.fixed, question.names
+        again = {} if isinstance(question.recompute, bool) else check_again(question.recompute, program, names)
+        program = recompute(program, again)
         mesh = costs.mesh
         rules = check_pins(pins, program, names, mesh)
         forced = check_fixed(fixed, program, mesh)
@@ -143,7 +149,8 @@ class Problem:
             raise impossible[0] if impossible else Unsatisfiable("the chains may be split in no way")
         budget = question.memory if question.memory is not None else costs.machine.memory_size
         texts = tuple(map(str, pins))
-        return cls(program, costs, tuple(options), float(budget), texts, question.seconds, question.recompute)
+        free = question.recompute is True
+        return cls(program, costs, tuple(options), float(budget), texts, question.seconds, free, again)
 
     def solve(self, value: str | None = None, layout: Layout | None = None, cutoff: float = math.inf) -> Plan | None:
         """The best plan, or the best with a value's layout forced; None where none fits the memory or the layout."""
@@ -266,6 +273,7 @@ class Problem:
         states = option.builder.without_idle(found.states)
         found = replace(found, states=states, cost=option.network.cost(states))
         plan = option.builder.plan(self.program, states, self.costs.machine.name, self.pins)
+        plan = replace(plan, recompute=self.again) if self.again else plan
         compute, communication, sent = evaluate(self.program, plan, self.costs)
         seconds = compute + communication
         if not math.isclose(seconds, found.cost, rel_tol=1e-9, abs_tol=1e-15):

@@ -33,6 +33,8 @@ class PlanRequest:
     memory: float | None = None
     pins: tuple[Any, ...] = ()
     copies: float = 0.0
+    recompute: tuple[planner.Again, ...] | None = None
+    """What is computed again, by a plan file's word; None leaves it to the planner."""
 
     @classmethod
     def make(
@@ -50,17 +52,20 @@ class PlanRequest:
         With `keep` all that the file keeps is an order too: the same plan again.
         """
         found: list[Any] = []
+        recompute = None
         if file is not None:
             read = planner.read_plan_file(file, keep)
             found += read.pins
             mesh = mesh if mesh is not None else read.mesh
             machine = machine if machine is not None else read.machine
+            memory = memory if memory is not None else read.memory
+            recompute = read.recompute
         found += map(planner.parse_order, pins)
         if not isinstance(mesh, Mesh):
             mesh = Mesh.parse(str(mesh)) if mesh is not None else Mesh()
         if machine is None or isinstance(machine, str):
             machine = planner.Machine.load(machine or "laptop")
-        return cls(mesh, machine, memory, tuple(found))
+        return cls(mesh, machine, memory, tuple(found), recompute=recompute)
 
     def solve(self, program: Program, fixed: Mapping[str, Layout] | None = None, *, pins: bool = True) -> Plan:
         """The best plan of a program, verified."""
@@ -72,14 +77,26 @@ class PlanRequest:
             pins=self.pins if pins else (),
             fixed=fixed or {},
             copies=self.copies,
+            recompute=self.again,
         )
         verify_plan(program, plan)
         return plan
 
+    @property
+    def again(self) -> bool | tuple[planner.Again, ...]:
+        """What is computed again, as `planner.make_plan` takes it."""
+        return True if self.recompute is None else self.recompute
+
     def search(self, program: Program, devices: int) -> planner.MeshSearch:
         """The best plan of a program on any shape of a number of devices, verified."""
         found = planner.search_mesh(
-            program, devices, machine=self.machine, memory=self.memory, pins=self.pins, copies=self.copies
+            program,
+            devices,
+            machine=self.machine,
+            memory=self.memory,
+            pins=self.pins,
+            copies=self.copies,
+            recompute=self.again,
         )
         verify_plan(program, found.plan)
         return found
@@ -140,7 +157,14 @@ class PlannedModel:
         """`explain` as data."""
         r = self.request
         return planner.alternatives(
-            self.program, r.mesh, value, machine=r.machine, memory=r.memory, pins=r.pins, copies=r.copies
+            self.program,
+            r.mesh,
+            value,
+            machine=r.machine,
+            memory=r.memory,
+            pins=r.pins,
+            copies=r.copies,
+            recompute=r.again,
         )
 
     def where(self) -> planner.Where:
@@ -151,7 +175,7 @@ class PlannedModel:
         """What more memory would save, and at which budgets the plan changes; it can be printed."""
         r = self.request
         return planner.memory_price(
-            self.program, r.mesh, machine=r.machine, memory=r.memory, pins=r.pins, copies=r.copies
+            self.program, r.mesh, machine=r.machine, memory=r.memory, pins=r.pins, copies=r.copies, recompute=r.again
         )
 
     def diff(self, other: PlannedModel) -> planner.Difference:
@@ -162,9 +186,13 @@ class PlannedModel:
     def write(self, path: str | Path) -> None:
         """Writes the plan as a TOML file that a person can edit and `ppl.plan(file=…)` reads."""
         try:
-            Path(path).write_text(planner.write_plan(self.plan, self.program), encoding="utf-8")
+            Path(path).write_text(self.text(), encoding="utf-8")
         except OSError as error:
             raise Diagnostic("plan", f"the plan file cannot be written: {error}", where=str(path)) from None
+
+    def text(self) -> str:
+        """The plan as a plan file: a person can edit it, and `ppl.plan(file=…)` reads it."""
+        return planner.write_plan(self.plan, self.program, memory=self.request.memory)
 
     def page(self) -> str:
         """The plan as one HTML page to explore: graph, memory, costs, values. It loads nothing from outside."""

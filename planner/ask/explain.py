@@ -19,6 +19,7 @@ from ..pins import find_value
 from ..plan_file import layout_text
 from ..prefer import met_pins, with_preferences
 from ..problem import KEEP_SMALL, Problem, Question
+from ..recompute import Again, asked_again
 from ..show import bytes_text, seconds_text
 
 
@@ -44,7 +45,7 @@ def alternatives(
     names: Mapping[str, str] | None = None,
     keep_small: int = KEEP_SMALL,
     seconds: float = 60.0,
-    recompute: bool = True,
+    recompute: bool | Sequence[Again] = True,
     copies: float = 0.0,
 ) -> list[Alternative]:
     """Every layout of a value that some plan has, cheapest first: the first one is the best plan's.
@@ -57,7 +58,9 @@ def alternatives(
     name = find_value(value, program, names or {}).name
     orders = tuple(map(parse_order, pins))
     wishes = [o for o in orders if isinstance(o, Preference)]
-    asked = Question(firm(orders), fixed or {}, names or {}, memory, keep_small, seconds, recompute, copies)
+    asked = Question(
+        firm(orders), fixed or {}, names or {}, memory, keep_small, seconds, asked_again(recompute), copies
+    )
     problem = Problem.of(program, Costs(machine, mesh), asked)
     best, proven = problem.search()
     if best is not None and wishes:  # those that the plan meets hold in every alternative too
@@ -109,11 +112,12 @@ def _beyond_ties(found: Sequence[Alternative], seconds: float) -> list[str]:
 def explain(program: Program, mesh: Mesh, value: str, *, request: Any = None, **arguments: Any) -> str:
     """`alternatives` in words: the chosen layout, the runner-up, and a table of all.
 
-    `request` may carry `machine`, `memory`, `pins` and `copies` as attributes.
+    `request` may carry `machine`, `memory`, `pins`, `copies` and `again` (as `recompute`) as attributes.
     """
-    for name in ("machine", "memory", "pins", "copies"):
+    taken = {"machine": "machine", "memory": "memory", "pins": "pins", "copies": "copies", "recompute": "again"}
+    for name, held in taken.items():
         if request is not None and name not in arguments:
-            arguments[name] = getattr(request, name)
+            arguments[name] = getattr(request, held)
     if mesh.devices == 1:
         return f"'{value}' is whole: the mesh is one device\n"
     found = alternatives(program, mesh, value, **arguments)

@@ -22,6 +22,7 @@ from ..cost import Costs
 from ..machine import Machine
 from ..orders import Order, firm, parse_order
 from ..problem import KEEP_SMALL, Problem, Question
+from ..recompute import Again, asked_again
 from ..show.units import bytes_text, seconds_text
 
 GB = 1e9
@@ -94,7 +95,7 @@ def memory_price(
     names: Mapping[str, str] | None = None,
     keep_small: int = KEEP_SMALL,
     seconds: float = 10.0,
-    recompute: bool = True,
+    recompute: bool | Sequence[Again] = True,
     copies: float = 0.0,
 ) -> MemoryPrice:
     """What the memory budget costs. Takes what `make_plan` takes; preferences are left out.
@@ -105,7 +106,7 @@ def memory_price(
         machine = Machine.load(machine or "laptop")
     costs, orders = Costs(machine, mesh), firm(map(parse_order, pins))
     budget = machine.memory_size if memory is None else memory
-    question = Question(orders, fixed or {}, names or {}, budget, keep_small, seconds, recompute, copies)
+    question = Question(orders, fixed or {}, names or {}, budget, keep_small, seconds, asked_again(recompute), copies)
     problem = Problem.of(program, costs, question)
     found = _at(problem, budget)
     here, unlimited = found.prediction, _at(problem, 0.0).prediction

@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import re
+
+UNITS = {"": 1.0, "b": 1.0}
+UNITS |= {p + b: 1e3**n for n, p in enumerate("kmgt", 1) for b in ("", "b")} | {
+    f"{p}ib": 1024.0**n for n, p in enumerate("kmgt", 1)
+}
+
+
+def read_bytes(text: str) -> float | None:
+    """Bytes, as `80GB`, `500 MiB` or `8e10`; None where that is none of it, or nothing."""
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)(e\+?\d+)?\s*([a-z]*)\s*", text.lower())
+    if match is None or match[3] not in UNITS:
+        return None
+    value = float(match[1] + (match[2] or "")) * UNITS[match[3]]
+    return value if 0 < value < math.inf else None
+
 
 def seconds_text(seconds: float) -> str:
     """Three digits and a unit: `79.0 us`."""

@@ -116,7 +116,7 @@ class _Program:
         bound = float(bound) if bound is not None and np.isfinite(bound) else -np.inf
         if found.x is None:
             return Answer(None, np.inf if found.status == 2 else bound, found.status == 2)
-        return Answer(np.array([int(np.argmax(found.x[a:b])) for a, b in self.span]), bound, found.status == 0)
+        return Answer(np.array([int(np.argmax(found.x[a:b])) for a, b in self.span], int), bound, found.status == 0)
 
     def _cover(self, states: np.ndarray) -> None:
         """Not all variables at once that hold bytes at a step that overflows may hold as much as they do here."""

@@ -21,7 +21,7 @@ FREE = 1e4
 
 def among(keep: Sequence[np.ndarray], states: np.ndarray) -> np.ndarray:
     """What states stand for that are indices into those kept."""
-    return np.array([k[s] for k, s in zip(keep, states, strict=True)])
+    return np.array([k[s] for k, s in zip(keep, states, strict=True)], int)
 
 
 def best_of(dual: Dual, near: list[np.ndarray], limit: float = GUESS) -> np.ndarray | None:

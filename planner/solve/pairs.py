@@ -86,7 +86,7 @@ class Block:
         self.has = np.zeros((len(uses), len(self.columns)), bool)
         self.pairs: list[Pair] = []
         for k, (u, use) in enumerate(uses):
-            columns = np.array([place[label] for label in use.wants])
+            columns = np.array([place[label] for label in use.wants], int)
             self.has[k, columns] = True
             self.pairs.append(Pair(u, use.variable, Labels(use.labels, len(columns)), columns))
         self.share = self._first_shares()[:, None, :] * self.price
@@ -153,7 +153,7 @@ class Block:
         self.pull_to_source()
         self.pull_to_uses()
         self.pull_to_source()
-        single = slice(None) if self.plain else np.array([self.columns.index((w,)) for w in self.layouts])
+        single = slice(None) if self.plain else np.array([self.columns.index((w,)) for w in self.layouts], int)
         has = self.has[:, None, single]
         excess = np.minimum(np.maximum(self.reduced()[:, :, single], 0.0), self.share)
         tight = (excess <= 1e-9 * self.price) & has

@@ -126,7 +126,7 @@ class _Left:
             states = outcome.states[: len(self.keep)]
             held = profile(self.network, states)
             if held.max() <= self.memory:
-                return replace(outcome, states=np.array([k[s] for k, s in zip(self.keep, states, strict=True)]))
+                return replace(outcome, states=among(self.keep, states))
             if time.monotonic() > deadline:
                 return Outcome(None, np.inf, outcome.bound, "stopped while copies still overflowed")
             self.full |= _fresh(held, self.memory, self.full)
@@ -142,7 +142,7 @@ def _any_fitting(network: Network, memory: float, full: set[int], deadline: floa
         found, impossible = find_fitting(form, deadline)
         if found is None:
             return None, impossible
-        states = np.array([k[s] for k, s in zip(keep, found, strict=False)])
+        states = np.array([k[s] for k, s in zip(keep, found, strict=False)], int)
         held = profile(network, states)
         if held.max() <= memory:
             return states, False
@@ -189,7 +189,7 @@ def smallest_memory(
         if found is None and bound < above:
             break
         if found is not None:
-            states = np.array([k[s] for k, s in zip(keep, found, strict=False)])
+            states = np.array([k[s] for k, s in zip(keep, found, strict=False)], int)
             attained = min(attained, _peak(network, states))
             above, known = min(above, attained), len(full)
             full.add(int(profile(network, states).argmax()))
@@ -203,7 +203,7 @@ def _coarse(network: Network, axes: Sequence[str]) -> Iterator[np.ndarray]:
     for groups in groupings(axes):
         keep = coarse_states(network, groups)
         if keep is not None:
-            yield np.array([k[s] for k, s in zip(keep, _leanest(network.restrict(keep)), strict=True)])
+            yield among(keep, _leanest(network.restrict(keep)))
 
 
 def most_held(network: Network) -> float:
@@ -258,4 +258,4 @@ def _leanest(network: Network) -> np.ndarray:
     size = [np.zeros(len(v.states)) for v in network.variables]
     for star in network.stars:
         size[star.source] += star.bytes[star.labels]
-    return np.array([int(s.argmin()) for s in size])
+    return np.array([int(s.argmin()) for s in size], int)

@@ -48,7 +48,7 @@ def execute(args: Any) -> int:
         if compiled is not None:
             print(compiled)
     if args.write is not None:
-        save(args.write, planner.write_plan(planned.plan, planned.program), "--write")
+        save(args.write, planned.text(), "--write")
         print(f"wrote {args.write}: edit it and give it back with --plan {args.write}", file=sys.stderr)
     for path, option, text in _pictures(args):
         save(path, text(planned), option)

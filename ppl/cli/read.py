@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from ..request import PlanRequest
     from ..trace.model import Model
 
-_BYTES = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_BYTES |= {"tib": 2**40, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 SAMPLER_OPTIONS = ("chains", "draws", "warmup", "target_accept", "max_depth", "thin")
 
 
@@ -66,14 +63,12 @@ def sizes(texts: Iterable[str]) -> dict[str, int]:
 
 def memory(text: str | None) -> float | None:
     """Bytes, as `80GB`, `500 MiB` or `8e10`."""
+    import planner
+
     if text is None:
         return None
-    match = re.fullmatch(r"\s*([\d.]+(?:e\d+)?)\s*([a-z]*)\s*", text.lower())
-    try:
-        value = float(match[1]) * _BYTES[match[2]] if match else math.nan
-    except (ValueError, KeyError):
-        value = math.nan
-    if not 0 < value < math.inf:
+    value = planner.read_bytes(text)
+    if value is None:
         raise Diagnostic("argument", f"cannot read the size '{text}'", where="--memory", hint="write --memory 80GB")
     return value
 

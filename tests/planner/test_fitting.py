@@ -8,13 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks._graphs import gaussian_field
+from ir.graph import Value
+from ir.layout import Layout
 from ir.mesh import Mesh
 from planner import Costs, Machine, TooSmall, make_plan
 from planner.problem import Problem, Question
+from planner.solve.bound import Dual
 from planner.solve.fitting import Fitting, least_possible
+from planner.solve.network import Network, Star, Use, Variable
 from planner.solve.priced import lean
 from planner.solve.within import profile
-from tests.planner.networks import choices, networks
+from tests.planner.networks import TYPE, choices, networks
 
 
 @st.composite
@@ -75,3 +79,17 @@ def test_a_search_is_told_apart_from_a_proof():
     costs = Costs(Machine.load("h200x8"), Mesh.parse("row=4,col=2"))
     problem = Problem.of(gaussian_field((128, 126, 124)), costs, Question(memory=1e6))
     assert problem.search() == (None, True)
+
+
+def test_a_star_of_which_nobody_wants_anything_any_more_is_bounded():
+    """What is left of a value when every second copy that could take it has been struck off."""
+    either = np.array([0, 1])
+    uses = [Use(n, either, [(), (1,)]) for n in (1, 2)]
+    price = np.array([[0.0, 2.0], [3.0, 0.0]])
+    star = Star(Value("x", TYPE), 0, either, [Layout.of(), Layout.of({"i": "a"})], price, np.zeros((2, 2)), uses)
+    variables = [Variable(f"v{n}", [0, 1], np.array([1.0, 1.5]), np.zeros(2)) for n in range(3)]
+    dual = Dual(Network(variables, [star]), 1e6)
+    dual.ascend(2)
+    dual.restrict([either, either[:1], either[:1]])
+    dual.ascend(2)
+    assert dual.state_bounds()[1] == pytest.approx(3.0)

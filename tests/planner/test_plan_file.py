@@ -1,12 +1,18 @@
 """Plan files: written, read back, edited, and wrong."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ir.errors import Diagnostic
 from ir.layout import Layout
 from ir.mesh import Mesh
-from planner import layout_text, make_plan, parse_layout, parse_order, parse_plan, read_plan_file, write_plan
+from ir.passes.recompute import everything_again, places
+from ir.verify import verify_plan
+from planner import Again, layout_text, make_plan, parse_layout, parse_order, parse_plan, read_plan_file, write_plan
+from planner.show.units import read_bytes
 from tests.planner.programs import fourier, regression, two_products
+from tests.planner.test_recompute import gradients
 
 PROGRAMS = {
     "regression": (regression(n=10_000_019, d=20), "row=4,col=2", []),
@@ -151,3 +157,83 @@ def test_a_ban_and_a_preference_of_a_file_are_refused_with_their_lines():
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(Diagnostic, match="there is no such plan file"):
         read_plan_file(tmp_path / "none.toml")
+
+
+@given(gradients(), st.data())
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_plan_that_recomputes_reads_back_as_the_same_plan(program, data):
+    full = everything_again(program, list(places(program)))
+    chosen = data.draw(st.lists(st.sampled_from(sorted(full)), unique=True)) if full else []
+    orders = [Again(name) for name in chosen if name in everything_again(program, chosen)]
+    mesh, memory = Mesh.parse("row=4"), data.draw(st.sampled_from([1e9, 872950053.44, 2**40]))
+    plan = make_plan(program, mesh, machine="h100x8", memory=memory, recompute=orders)
+    verify_plan(program, plan)
+    assert set(plan.recompute) == {o.value for o in orders}
+    text = write_plan(plan, program, memory=memory)
+    for keep in (True, False):
+        read = parse_plan(text, keep=keep)
+        assert read.memory == memory
+        again = make_plan(
+            program,
+            read.mesh or mesh,
+            machine=read.machine,
+            memory=read.memory,
+            pins=read.pins,
+            fixed=read.fixed,
+            recompute=True if read.recompute is None else read.recompute,
+        )
+        assert again.layouts == plan.layouts and again.outputs == plan.outputs
+        assert again.recompute == plan.recompute and again.prediction == plan.prediction
+        assert write_plan(again, program, memory=memory) == text or keep  # kept values are orders there
+
+
+def squared(n: int = 4001):
+    """exp of a field, squared: its gradient needs the exponential."""
+    from ir.build import Builder, emit
+    from ir.ops.reduce import Sum
+    from ir.passes.differentiate import differentiate
+    from ir.passes.simplify import simplify
+    from tests.planner.programs import call, tensor
+
+    with Builder("squared") as b:
+        wave = call("sin", call("exp", b.input("x", tensor(n=n), "latent")))
+        return simplify(differentiate(b.finish({"log_density": emit(Sum(("n",)), wave * wave)}), ["x"]))
+
+
+WRONG_AGAIN = {
+    "unknown_value": 'wav = "all"',
+    "input": 'x = "all"',
+    "number": "0 = 3",
+    "nobody": "0 = []",
+    "unknown_consumer": '0 = ["99"]',
+    "early_consumer": '0 = ["1"]',
+}
+
+
+@pytest.mark.parametrize("case", WRONG_AGAIN)
+def test_wrong_orders_to_recompute_are_explained(case, golden):
+    program = squared()
+    text = f'machine = "h100x8"\n[mesh]\nrow = 4\n\n[recompute]\n{WRONG_AGAIN[case]}\n'
+    with pytest.raises(Diagnostic) as error:
+        read = parse_plan(text, "plan.toml")
+        make_plan(program, read.mesh or Mesh(), machine=read.machine, recompute=read.recompute or ())
+    golden(f"planner/recompute_{case}.txt", error.value.render() + "\n")
+
+
+@pytest.mark.parametrize("memory", ['"lots"', "true", "-3", '"0.0.1GB"', "[1]"])
+def test_wrong_memory_is_explained(memory):
+    with pytest.raises(Diagnostic, match="the memory of a plan file is") as error:
+        parse_plan(f"# a plan\nmemory = {memory}\n", "plan.toml")
+    assert error.value.where == "plan.toml:2" and error.value.hint and "80GB" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("80GB", 80e9), ("500 MiB", 500 * 2**20), ("8e10", 8e10), ("1.5k", 1500.0), ("2TB", 2e12)]
+)
+def test_sizes_are_read(text, size):
+    assert read_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "1..2", "-3", "0", "nan", "1e999", "3XB"])
+def test_what_is_no_size_is_not_read(text):
+    assert read_bytes(text) is None
