@@ -2,6 +2,17 @@
 
 from .lax_collectives import LaxCollectives
 from .lower import lower
+from .options import compiler_options
 from .spmd import device_mesh, gather, spec, spmd, store, stored_shape
 
-__all__ = ["LaxCollectives", "device_mesh", "gather", "lower", "spec", "spmd", "store", "stored_shape"]
+__all__ = [
+    "LaxCollectives",
+    "compiler_options",
+    "device_mesh",
+    "gather",
+    "lower",
+    "spec",
+    "spmd",
+    "store",
+    "stored_shape",
+]

@@ -4,8 +4,8 @@ It executes and never chooses: every operand is brought to the layout that the p
 stores, once per layout; every op computes on its blocks.
 
 What the plan recomputes stands behind a fence: a second copy takes its operands, those that are not second copies
-themselves, through `jax.lax.optimization_barrier` together with the result of the node before it. So XLA can neither
-merge it with the first copy nor run it earlier than the program does. (XLA:CPU removes such fences.)
+themselves, through `jax.lax.optimization_barrier` together with the result of the last sum or transform before it. So
+XLA can neither merge it with the first copy nor run both side by side. (XLA:CPU removes such fences.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import jax
 from ir.errors import InternalError
 from ir.graph import Node, Program, Value
 from ir.layout import Layout
-from ir.op import Halo
+from ir.op import Halo, Map
 from ir.passes.recompute import again
 from ir.place import Place
 from ir.plan import Plan
@@ -61,7 +61,16 @@ class _Run:
         before = None
         for node in program.nodes:
             self._node(node, before)
-            before = before if node.key in self.second else node
+            before = node if before is None or self._is_gate(node) else before
+
+    def _is_gate(self, node: Node) -> bool:
+        """Whether waiting for a node means waiting for what comes before it: a constant or a prior is at hand early.
+
+        So the gate is the last first copy that sums, transforms or looks up. Its result is held until the fence.
+        """
+        if node.key in self.second or node.op.regions():
+            return False
+        return any(not isinstance(r, Map) for r in node.op.roles(*node.types).values())
 
     def outputs(self) -> dict[str, jax.Array]:
         found = {}

@@ -55,6 +55,8 @@ class Plan:
     outputs: Mapping[str, Layout]
     prediction: Prediction | None = None
     machine: str = ""
+    platform: str = "gpu"
+    """Whose compiler the plan's memory is told for, "cpu" or "gpu" (`Machine.platform`)."""
     pins: tuple[str, ...] = ()
     """The user's orders as text: pins, `ban …` and `prefer …`, for the printed plan."""
     preferred: tuple[Preferred, ...] = ()

@@ -124,18 +124,23 @@ class Builder:
         )
 
     @property
+    def platform(self) -> str:
+        """Whose compiler the memory is told for."""
+        return self.candidates.costs.machine.platform
+
+    @property
     def free_axes(self) -> Axes:
         """The mesh axes that the chains leave to other dims."""
         return tuple(a for a in self.candidates.mesh.names if a not in (self.chains.axes or ()))
 
     def build(self, program: Program) -> Network:
-        fusion = Fusion.of(program)
+        fusion = Fusion.of(program, self.platform)
         self.inlined = {v.name for v in self.second.values() if fusion.inlined[v.name]}
         for i in program.inputs:
             self._input(i.value, 1)
         self._body(program, 1)
         self._outputs(program, "")
-        schedule = Schedule.of(program)
+        schedule = Schedule.of(program, self.platform)
         stars = [self._star(m, schedule) for m in self.made.values()]
         stars += [self._packed(name, *packed) for name, packed in schedule.packed.items()]
         if self.copies:
@@ -405,6 +410,7 @@ class Builder:
             reshards,
             outputs,
             machine=machine,
+            platform=self.platform,
             pins=pins,
             recompute=recompute,
             copies=self.copies,

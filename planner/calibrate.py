@@ -80,7 +80,9 @@ class Calibration:
         return f"{self.machine.rates(kind).bandwidth / 1e9:.3g} GB/s"
 
 
-def calibrate(samples: Iterable[Sample], name: str, title: str, memory_size: float = 0.0) -> Calibration:
+def calibrate(
+    samples: Iterable[Sample], name: str, title: str, memory_size: float = 0.0, platform: str = "cpu"
+) -> Calibration:
     """The machine that the samples are of; a `Diagnostic` where they do not say enough."""
     samples = list(samples)
     by_what: dict[str, list[Sample]] = {}
@@ -126,6 +128,7 @@ def calibrate(samples: Iterable[Sample], name: str, title: str, memory_size: flo
     machine = Machine(
         name=name,
         title=title,
+        platform=platform,
         f32=general["f32"],
         f64=general["f64"],
         memory_bandwidth=general["bandwidth"],

@@ -1,14 +1,14 @@
 """Which values never exist in memory, because the compiler makes them inside the kernels that use them.
 
-XLA joins neighbouring elementwise ops, look-ups and reductions into one kernel. The rules here are what its passes for
-CPUs and GPUs have in common (`xla/service/instruction_fusion.cc`, `xla/service/cpu/cpu_instruction_fusion.cc`), told of
-nodes:
+XLA joins neighbouring elementwise ops, look-ups and reductions into one kernel. The rules here are those of its passes
+(`xla/service/instruction_fusion.cc`, `xla/service/cpu/cpu_instruction_fusion.cc`), told of nodes:
 
 - a *loop* computes each element of its result by itself: elementwise ops, broadcasts, coordinates, look-ups;
 - a *reduction* sums such elements up, or takes the largest; a contraction of two tensors of the same dims is one;
 - everything else (transforms, matrix products, scatters, scans, moves between layouts, outputs) reads real buffers.
 
-A loop is *inlined* into the kernels that use its result, and its result is *stored*, or one of both:
+On GPUs a loop is *inlined* into all kernels that use its result, if all of them are loops or reductions; if not, its
+result is *stored*. On CPUs it is one of both:
 
 - inlined only, where a single kernel uses it, a loop or a reduction; or where all are loops and it is cheap;
 - both, where it is cheap, reads no more than one tensor of its result's size, and some users are loops: these compute
@@ -16,14 +16,14 @@ A loop is *inlined* into the kernels that use its result, and its result is *sto
 - else stored only: expensive functions (divisions, roots, anything transcendental, look-ups) are computed once.
 
 A reduction takes in arithmetic with real numbers only: conditions and complex numbers are stored for it, as XLA:CPU
-leaves sums to a library. A function of several steps (softplus, deviance) that its gradient shares is both: the
-expensive step is kept, in a buffer of the result's size, and the rest computed anew.
+leaves sums to a library. A function of several steps (softplus, deviance) is both: the expensive step is kept, in a
+buffer of the result's size, and the rest computed anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ir.graph import Node, Program, Value
 from ir.op import Map, Op, Reduce
@@ -50,6 +50,14 @@ ARITHMETIC = frozenset(
 """The functions that a reduction takes in (`xla/backends/cpu/ynn_support.cc`)."""
 
 
+BY_RESULT = frozenset(("exp", "expm1", "sqrt", "tanh", "sigmoid", "tan"))
+"""The functions whose gradient JAX writes in terms of their result: XLA keeps that, and not the operand."""
+
+
+SHARED = frozenset(("softplus", "logaddexp", "log_ndtr", "pow", "log_deviance"))
+"""The functions of several steps whose gradient takes an expensive step of theirs, which XLA then does once."""
+
+
 @dataclass
 class Fusion:
     """What becomes of the values of one program, its regions apart; by the name of the value first made so.
@@ -64,24 +72,30 @@ class Fusion:
     inlined: dict[str, bool] = field(default_factory=dict)
     loops: set[str] = field(default_factory=set)
     """The keys of the nodes that are loops."""
+    packers: set[str] = field(default_factory=set)
+    """Of those that first pack their operands."""
     takers: set[str] = field(default_factory=set)
     """Of those that compute a stored value anew: loops, and what packs its operands by a loop."""
 
     @classmethod
-    def of(cls, program: Program) -> Fusion:
-        fusion, nodes = cls(readings(program)), {_first(n.key): n for n in program.nodes}
-        constants = {n.key for n in program.nodes if isinstance(n.op, Constant)}
+    def of(cls, program: Program, platform: str) -> Fusion:
+        """What `platform`'s compiler, "cpu" or "gpu", makes of a program."""
+        decide = _on_gpu if platform == "gpu" else _on_cpu
+        base = originals(program)
+        fusion, read, nodes = cls(readings(program)), readings(base), {n.key: n for n in base.nodes}
+        constants = {n.key for n in base.nodes if isinstance(n.op, Constant)}
         users: dict[str, dict[str, None]] = {}
-        for node in program.nodes:
-            for value in fusion.readings[node.key]:
-                users.setdefault(_first(value.name), {})[_first(node.key)] = None
-        outputs = {_first(v.name) for _, v in program.outputs}
+        for node in base.nodes:
+            for value in read[node.key]:
+                users.setdefault(value.name, {})[node.key] = None
+        outputs = {v.name for _, v in base.outputs}
         fusion.loops = {key for key, node in nodes.items() if is_loop(node)}
-        fusion.takers = fusion.loops | {key for key, node in nodes.items() if is_packer(node)}
+        fusion.packers = {key for key, node in nodes.items() if is_packer(node)}
+        fusion.takers = fusion.loops | fusion.packers
         kernels: dict[str, set[str]] = {}
         for key, node in reversed(nodes.items()):
             readers = set().union(*(kernels[u] for u in users.get(key, ())))
-            inlined, stored = _decide(
+            inlined, stored = decide(
                 node, readers, fusion.takers, {r for r in readers if is_reduction(nodes[r])}, key in outputs, constants
             )
             fusion.inlined[key], fusion.stored[key] = inlined, stored
@@ -90,19 +104,30 @@ class Fusion:
         return fusion
 
     def is_stored(self, node: Node) -> bool:
-        return self.stored[_first(node.key)]
+        return self.stored[first_name(node.key)]
 
     def is_inlined(self, node: Node) -> bool:
-        return self.inlined[_first(node.key)]
+        return self.inlined[first_name(node.key)]
 
     def is_loop(self, node: Node) -> bool:
-        return _first(node.key) in self.loops
+        return first_name(node.key) in self.loops
+
+    def is_packer(self, node: Node) -> bool:
+        return first_name(node.key) in self.packers
 
     def is_taker(self, node: Node) -> bool:
-        return _first(node.key) in self.takers
+        return first_name(node.key) in self.takers
 
 
-def _decide(
+def _on_gpu(
+    node: Node, readers: set[str], takers: set[str], reductions: set[str], output: bool, constants: set[str]
+) -> tuple[bool, bool]:
+    """The same for GPUs: where every user is a kernel that can take a loop in, they all do, however dear it is."""
+    inlined = is_loop(node) and bool(readers) and readers <= takers | reductions and not output
+    return inlined, not inlined
+
+
+def _on_cpu(
     node: Node, readers: set[str], takers: set[str], reductions: set[str], output: bool, constants: set[str]
 ) -> tuple[bool, bool]:
     """Whether a node is inlined into the kernels that use it, and whether its result is stored."""
@@ -116,21 +141,34 @@ def _decide(
     return again and bool(readers & takers), True
 
 
-def _first(name: str) -> str:
+def first_name(name: str) -> str:
     """The name of the value that a name stands for, second copy or not."""
     return name.removesuffix(SUFFIX)
+
+
+def originals(program: Program) -> Program:
+    """The program before anything was computed again."""
+    if not any(n.key.endswith(SUFFIX) for n in program.nodes):
+        return program
+    plain = [
+        replace(n, operands=tuple(Value(first_name(v.name), v.type) for v in n.operands))
+        for n in program.nodes
+        if not n.key.endswith(SUFFIX)
+    ]
+    return replace(program, nodes=tuple(plain))
 
 
 def readings(program: Program) -> dict[str, list[Value]]:
     """The values that each node reads, by its key: its operands, and what XLA's simplifications add.
 
-    The sign is taken out of a sum of -x, which then reads x instead. The gradient of an expensive function computes the
-    function again, and is merged with the first time: it reads the result.
+    The sign is taken out of a sum of -x, which then reads x instead. The gradient of some functions computes them
+    again, and is merged with the first time (`BY_RESULT`, `SHARED`): it reads the result.
     """
     made = {v.name: n for n in program.nodes for v in n.results}
-    functions: dict[tuple[Op, tuple[str, ...]], Value] = {
-        (n.op, _firsts(n.operands)): n.results[0] for n in program.nodes if isinstance(n.op, Elementwise)
-    }
+    functions: dict[tuple[Op, tuple[str, ...]], Value] = {}
+    for node in program.nodes:
+        if isinstance(node.op, Elementwise):
+            functions.setdefault((node.op, names(node.operands)), node.results[0])
     early = needed(program)
     found = {}
     for node in program.nodes:
@@ -138,8 +176,10 @@ def readings(program: Program) -> dict[str, list[Value]]:
         if isinstance(node.op, Sum) and (maker := made.get(read[0].name)) and isinstance(maker.op, Neg):
             read = list(maker.operands)
         if isinstance(node.op, Pullback):
-            value = functions.get((node.op.of, _firsts(node.operands[1:])))
-            if value is not None and value.name not in early and not is_cheap(made[value.name], set()):
+            value = functions.get((node.op.of, names(node.operands[1:])))
+            if value is not None and node.op.of.name in BY_RESULT and not is_second(node):
+                read = [node.operands[0], value]
+            elif value is not None and value.name not in early and node.op.of.name in SHARED:
                 read.append(value)
         found[node.key] = read
     return found
@@ -153,18 +193,23 @@ def needed(program: Program, readings: Mapping[str, list[Value]] | None = None) 
     made: dict[str, list[Node]] = {}
     for node in program.nodes:
         for value in node.results:
-            made.setdefault(_first(value.name), []).append(node)
-    names, found = [_first(v.name) for name, v in program.outputs if name in program.ties], set()
-    while names:
-        for node in made.get(names.pop(), ()):
+            made.setdefault(first_name(value.name), []).append(node)
+    wanted, found = [first_name(v.name) for name, v in program.outputs if name in program.ties], set()
+    while wanted:
+        for node in made.get(wanted.pop(), ()):
             if node.key not in found:
                 found.add(node.key)
-                names += _firsts(readings[node.key] if readings else node.operands)
+                wanted += names(readings[node.key] if readings else node.operands)
     return found
 
 
-def _firsts(values: Iterable[Value]) -> tuple[str, ...]:
-    return tuple(_first(v.name) for v in values)
+def is_second(node: Node) -> bool:
+    """Whether the node takes a second copy, which a fence keeps apart from the first."""
+    return any(v.name.endswith(SUFFIX) for v in node.operands)
+
+
+def names(values: Iterable[Value]) -> tuple[str, ...]:
+    return tuple(first_name(v.name) for v in values)
 
 
 def is_packer(node: Node) -> bool:
@@ -174,7 +219,7 @@ def is_packer(node: Node) -> bool:
 
 def is_loop(node: Node) -> bool:
     """Whether each element of the node's one result is computed by itself."""
-    if len(node.results) != 1 or node.op.regions():
+    if len(node.results) != 1 or node.op.regions() or is_packer(node):
         return False
     return isinstance(node.op, Gather) or all(isinstance(r, Map) for r in node.op.roles(*node.types).values())
 

@@ -27,6 +27,7 @@ from .curves import Curve, read_curves, share
 KINDS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "collective_permute")
 WORK = ("elementwise", "reduce", "matmul", "fft", "gather", "scatter", "linalg", "repack")
 """Classes of work that attain very different shares of a device's peak; `repack` is transposing in memory."""
+PLATFORMS = ("gpu", "cpu")
 FOLDER = Path(__file__).parent / "machines"
 
 
@@ -80,6 +81,8 @@ class Machine:
     """Devices per node; 0 when all devices are joined alike."""
     title: str = ""
     work: tuple[tuple[str, Rates], ...] = ()
+    platform: str = "gpu"
+    """Whose compiler makes its programs, "cpu" or "gpu": what lies in memory when follows from that."""
     staged: bool = False
     """Whether a sum or gather among several devices of several nodes may go in stages, inside a node and across."""
 

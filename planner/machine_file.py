@@ -1,5 +1,6 @@
 """Machine files: TOML to `Machine` and back. Every number that is missing, impossible or misspelt is a `Diagnostic`.
 
+    platform   "gpu" (the default) or "cpu": whose compiler makes its programs, for what they hold in memory
     [device]   f32, f64 [flop/s], memory_bandwidth [B/s]; may have memory_size [B], launch [s], efficiency
     [work.fft] f32, f64 [flop/s], bandwidth [B/s] attained in a class of work; all may be left out
     [inside]   alpha [s] and beta [B/s] by kind of collective; may have devices (per node), seconds and bandwidth
@@ -23,7 +24,7 @@ from typing import Any
 from ir.errors import Diagnostic
 
 from .curves import Curve, share
-from .machine import KINDS, WORK, Link, Machine, Rates
+from .machine import KINDS, PLATFORMS, WORK, Link, Machine, Rates
 
 DEVICE = ("f32", "f64", "memory_bandwidth", "memory_size", "launch", "efficiency")
 
@@ -44,7 +45,7 @@ def read_machine(path: Path) -> Machine:
 def machine_of(table: Mapping[str, Any], where: str) -> Machine:
     """The machine that a parsed file describes."""
     reader = _Reader(where)
-    reader.check_keys("", table, ("name", "title", "device", "work", "inside", "across"))
+    reader.check_keys("", table, ("name", "title", "platform", "device", "work", "inside", "across"))
     device, inside = reader.section(table, "device"), reader.section(table, "inside")
     reader.check_keys("device", device, DEVICE)
     fast = reader.link(inside, "inside", ("devices",))
@@ -52,6 +53,7 @@ def machine_of(table: Mapping[str, Any], where: str) -> Machine:
     return Machine(
         name=str(table.get("name", Path(where).stem)),
         title=str(table.get("title", "")),
+        platform=reader.one_of(table, "platform", PLATFORMS),
         f32=reader.number(device, "device.f32"),
         f64=reader.number(device, "device.f64"),
         memory_bandwidth=reader.number(device, "device.memory_bandwidth"),
@@ -69,7 +71,7 @@ def machine_of(table: Mapping[str, Any], where: str) -> Machine:
 def machine_text(machine: Machine, comment: str = "") -> str:
     """A machine as its file: `machine_of` gives it back, up to four digits."""
     lines = [*(f"# {line}".rstrip() for line in comment.splitlines()), f'name = "{machine.name}"']
-    lines += [f'title = "{machine.title}"', "", "[device]"]
+    lines += [f'title = "{machine.title}"', f'platform = "{machine.platform}"', "", "[device]"]
     lines += [f"{key} = {_digits(getattr(machine, key))}" for key in DEVICE]
     for name, rates in machine.work:
         lines += ["", f"[work.{name}]"]
@@ -120,6 +122,13 @@ class _Reader:
             missing = "is missing" if found is None else f"is {found!r}"
             raise self.wrong(f"{path} {missing}", f"give {path} as a positive number")
         return float(found)
+
+    def one_of(self, section: Mapping[str, Any], path: str, known: tuple[str, ...]) -> str:
+        """One of the known words; the first where nothing is said."""
+        found = section.get(path.rsplit(".", 1)[-1], known[0])
+        if found not in known:
+            raise self.wrong(f"{path} is {found!r}", f"it is one of {', '.join(known)}")
+        return str(found)
 
     def flag(self, section: Mapping[str, Any], path: str) -> bool:
         found = section.get(path.rsplit(".", 1)[-1], False)

@@ -96,7 +96,8 @@ def _single_device(program: Program, costs: Costs, copies: float) -> Plan:
     visit(program, "")
     nodes: list[tuple[Node, int]] = list(leaf_nodes(program))
     whole = {n.key: Strategy() for n, _ in nodes}
-    plan = Plan(costs.mesh, layouts, whole, {}, outputs, machine=costs.machine.name, copies=copies)
+    told = {"machine": costs.machine.name, "platform": costs.machine.platform, "copies": copies}
+    plan = Plan(costs.mesh, layouts, whole, {}, outputs, **told)
     compute = sum(trips * costs.compute(n.op, n.types, Strategy()) for n, trips in nodes)
     peak = peak_bytes(program, plan)
     return replace(plan, prediction=Prediction(compute, compute, 0.0, peak, {}, compute, "single device"))

@@ -2,18 +2,19 @@
 
 It stands for the buffer assignment of XLA, to whose figure (arguments, outputs and temporary buffers) it is held by
 tests/yardsticks/test_memory_prediction.py. Every node has a step at which its operands are brought to their layouts and
-one at which it runs; a region's steps lie between the step that enters it and the one that leaves it. The order is the
-program's, but what only the log density needs comes last, after the gradients (`in_order`): XLA:CPU may well do it so,
-and where it does not, less memory is needed than told. The rules:
+one at which it runs; a region's steps lie between the step that enters it and the one that leaves it. The order is that
+in which the compiler runs the kernels (`planner.order`), in a region the program's. The rules:
 
 - a program's inputs and its outputs have memory throughout;
 - a value that the compiler makes inside the kernels that use it (`planner.fusion`) has no memory, and what it is made
   of exists until the last of these kernels runs; only for a move to another layout is it stored, for that moment;
 - any other value exists from the step that makes it to its last consumer;
-- an elementwise result is written over an operand of the same size that nobody needs afterwards;
+- an elementwise result is written over an operand of the same size that nobody needs afterwards; an output only over
+  another elementwise result, as what libraries and loops hand over has memory of its own;
 - a copy in another layout exists from its first to its last consumer, next to the original; while it is made, so do
   the intermediate blocks of its path and what its collectives pack and unpack (`staging_bytes`);
 - a scatter works on copies of its operands, and a scan on copies of what it goes through, in an order of their own;
+- what scans stack up exists from the first of them on;
 - a region's inputs have memory of their own where they are slices or carries; what is merely captured has none.
 """
 
@@ -34,7 +35,8 @@ from ir.ops.gather import Gather
 from ir.passes.recompute import again
 from ir.plan import Plan
 
-from .fusion import Fusion, is_packer, needed
+from .fusion import Fusion
+from .order import Kernels, in_order, packing
 
 Span = tuple[int, int]
 
@@ -49,6 +51,8 @@ class Schedule:
     """By value: whether it takes memory of its own."""
     at: dict[str, Span] = field(default_factory=dict)
     """By consumer (a node's key, or `output NAME`): the first and last step at which it holds its operands."""
+    over: set[str] = field(default_factory=set)
+    """Values that are written over an operand of theirs."""
     packed: dict[str, tuple[Node, int, Span]] = field(default_factory=dict)
     """Operands that are copied in the order in which a node goes through them, by the name of the value: the node that
     does so first, the index of its operand, and the first and last step of the copy."""
@@ -61,16 +65,17 @@ class Schedule:
 
     @classmethod
     @lru_cache(maxsize=16)
-    def of(cls, program: Program) -> Schedule:
+    def of(cls, program: Program, platform: str) -> Schedule:
         """The schedule of a program; the same object for the same program, so it is not to be changed."""
         schedule = cls()
         for i in program.inputs:
             schedule._make(i.value, 0)
-        schedule._body(program, "")
+        schedule._body(program, "", platform)
         for i in program.inputs:
             schedule._extend(i.value, schedule.steps - 1)
         for _, value in program.outputs:
-            schedule.life[value.name] = 0, schedule.steps - 1
+            first = schedule.life[value.name][0] if value.name in schedule.over else 0
+            schedule.life[value.name] = first, schedule.steps - 1
         return schedule
 
     def _make(self, value: Value, step: int, stored: bool = True) -> None:
@@ -80,40 +85,50 @@ class Schedule:
         first, last = self.life[value.name]
         self.life[value.name] = first, max(last, step)
 
-    def _body(self, program: Program, prefix: str) -> None:
-        fusion = Fusion.of(program)
+    def _body(self, program: Program, prefix: str, platform: str) -> None:
+        fusion = Fusion.of(program, platform)
         made = {v.name: n for n in program.nodes for v in n.results}
-        for node in in_order(program, fusion.readings) if not prefix else program.nodes:
+        for node, packed in [(n, None) for n in program.nodes] if prefix else in_order(program, platform):
+            if packed is not None:
+                self.at[packing(node, packed)] = self.steps, self.steps
+                self.what.append(("pack", node.key))
+                continue
             if node.op.regions():
-                self._region(node)
+                self._region(node, platform)
                 self._pack(node, packed_by_scan(node, made), self.at[node.key])
                 continue
             if fusion.is_stored(node):
                 self.at[node.key] = self.steps, self.steps + 1
                 self.what += [("fetch", node.key), ("run", node.key)]
-                if is_packer(node):
-                    self._pack(node, range(len(node.operands)), (self.steps - 1, self.steps - 1))
+                for index in range(len(node.operands)) if fusion.is_packer(node) else ():
+                    start = self.at.setdefault(packing(node, index), (self.steps - 1, self.steps - 1))[0]
+                    self._pack(node, (index,), (start, self.steps - 1))
+                    self.at[node.key] = min(start, self.at[node.key][0]), self.steps - 1
             for value in node.results:
                 self._make(value, self.steps - 1, fusion.is_stored(node))
         for name, value in program.outputs:
             self.at[f"output {prefix}{name}"] = self.steps, self.steps
             self._extend(value, self.steps)
         self.what.append(("outputs", ""))
-        self._read(program, fusion, prefix)
+        self._read(program, fusion)
         self._write_over(program, fusion)
 
-    def _region(self, node: Node) -> None:
+    def _region(self, node: Node, platform: str) -> None:
         (region,), start = node.op.regions(), self.steps
         carried = set(region.ties.values())
         for outer, inner in zip(node.operands, node.op.region_operands(), strict=True):  # type: ignore[attr-defined]
             self._make(inner, start, inner.name in carried or inner.type != outer.type)
         self.what.append(("enter", node.key))
-        self._body(region, f"{region.name}:")
+        self._body(region, f"{region.name}:", platform)
         self.what[-1] = "leave", node.key
         self.at[node.key] = start, self.steps - 1
         for i, value in enumerate(node.results):
             stacked = value.type != region.results[node.op.result_from(i)].type  # type: ignore[attr-defined]
-            self._make(value, start if stacked else self.steps - 1)
+            self._make(value, self.zeros(start) if stacked else self.steps - 1)
+
+    def zeros(self, start: int) -> int:
+        """When the memory of what a scan stacks begins: XLA makes zeros for all scans at once, before the first."""
+        return next((step for step, (what, _) in enumerate(self.what) if what == "enter"), start)
 
     def _pack(self, node: Node, operands: Iterable[int], span: Span) -> None:
         for index in operands:
@@ -122,23 +137,23 @@ class Schedule:
                 (*first[:2], (first[2][0], span[1])) if first else (node, index, span)
             )
 
-    def _read(self, program: Program, fusion: Fusion, prefix: str) -> None:
+    def _read(self, program: Program, fusion: Fusion) -> None:
         """Prolongs every value to its last reader; an inlined node reads wherever a kernel that it is part of runs."""
-        users: dict[str, list[Node]] = {}
-        for node in reversed(program.nodes if prefix else in_order(program, fusion.readings)):
-            if not node.op.regions() and fusion.is_inlined(node):
-                into = [u for u in users[node.key] if fusion.is_taker(u) or not fusion.is_stored(node)]
-                spans = [self.at[n.key] for n in (*into, *([node] if fusion.is_stored(node) else []))]
-                self.at[node.key] = min(first for first, _ in spans), max(last for _, last in spans)
+        for kernel, nodes in Kernels.of(program, fusion).within.items():
+            first, last = self.at[kernel]
+            for key in nodes:
+                before = self.at.get(key, (first, last))
+                self.at[key] = min(first, before[0]), max(last, before[1])
+        for node in program.nodes:
             for value in dict.fromkeys((*node.operands, *fusion.readings[node.key])):
                 self._extend(value, self.at[node.key][1])
-                users.setdefault(value.name, []).append(node)
 
     def _write_over(self, program: Program, fusion: Fusion) -> None:
         """Lets the result of a loop begin where an operand of its size ends: one buffer serves both."""
         made = {v.name: n for n in program.nodes for v in n.results}
         taken = {i.name for i in program.inputs} | {n.key for n in program.nodes if isinstance(n.op, Gather)}
         taken |= {name for name in made if again(name) in made}
+        outputs = {v.name for _, v in program.outputs}
         for node in program.nodes:
             if not fusion.is_loop(node) or not fusion.is_stored(node):
                 continue
@@ -146,8 +161,16 @@ class Schedule:
             step = self.life[result.name][0]
             for value in _leaves(node, made, fusion):
                 same = set(value.dims) == set(result.dims) and value.type.itemsize == result.type.itemsize
-                if same and value.name not in taken and self.life[value.name][1] == step < self.life[result.name][1]:
+                maker = made.get(value.name)
+                own = result.name in outputs and (maker is None or not fusion.is_loop(maker))
+                if (
+                    same
+                    and not own
+                    and value.name not in taken
+                    and self.life[value.name][1] == step < self.life[result.name][1]
+                ):
                     taken.add(value.name)
+                    self.over.add(result.name)
                     self.life[result.name] = step + 1, self.life[result.name][1]
                     break
 
@@ -155,7 +178,7 @@ class Schedule:
 def _leaves(node: Node, made: dict[str, Node], fusion: Fusion) -> list[Value]:
     """The stored values that a node's kernel reads."""
     found: list[Value] = []
-    for value in node.operands:
+    for value in fusion.readings[node.key]:
         maker = made.get(value.name)
         if maker is not None and not maker.op.regions() and fusion.is_inlined(maker):
             found += _leaves(maker, made, fusion)
@@ -178,15 +201,6 @@ def packed_by_scan(node: Node, made: Mapping[str, Node]) -> list[int]:
         for i, maker in makers.items()
         if maker is None or not (leads(node.types[i], node.op.dim) or maker.op.regions())
     ]
-
-
-def in_order(program: Program, readings: Mapping[str, list[Value]]) -> list[Node]:
-    """The nodes in the order in which XLA runs them: first what the tied outputs need, then what only others do.
-
-    JAX hands outputs over sorted by name, so that in a gradient's program the log density comes after all gradients.
-    """
-    first = needed(program, readings)
-    return sorted(program.nodes, key=lambda n: n.key not in first)
 
 
 @dataclass(frozen=True)
@@ -228,7 +242,7 @@ def holdings(program: Program, plan: Plan, schedule: Schedule) -> Iterator[Holdi
 def profile(program: Program, plan: Plan) -> np.ndarray:
     """Bytes on one device at each step of the schedule."""
     program = plan.applied(program)
-    schedule = Schedule.of(program)
+    schedule = Schedule.of(program, plan.platform)
     held = np.zeros(schedule.steps)
     for h in holdings(program, plan, schedule):
         held[h.first : h.last + 1] += h.bytes

@@ -131,7 +131,7 @@ def compile_only(program: Program, plan: Plan) -> Compiled:
             "temporaries": sizes.temp_size_in_bytes,
             "aliased": sizes.alias_size_in_bytes,
         },
-        peak_bytes(program, replace(plan, copies=0.0)),
+        peak_bytes(program, replace(plan, copies=0.0, platform="cpu")),
         _counted((c, n) for c, n in plan.collectives(program).items() if plan.mesh.size(c.axes) > 1),
         _counted((p.collective, _runs(p)) for p in found),
         sum(p.trips is None for p in found),

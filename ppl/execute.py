@@ -44,8 +44,13 @@ class Executable:
         return backend.spmd(self.block, self.plan.mesh, self.devices, self.in_specs, self.out_specs)
 
     @cached_property
+    def options(self) -> dict[str, str]:
+        """What XLA is told when it compiles the program, or a larger one around it."""
+        return backend.compiler_options(self.plan, self.devices)
+
+    @cached_property
     def jitted(self) -> Any:
-        return jax.jit(self.whole)
+        return jax.jit(self.whole, compiler_options=self.options)
 
     def store(self, name: str, array: Any) -> jax.Array:
         """An input's whole array placed on the mesh."""

@@ -151,7 +151,7 @@ def line_of(node: Node | None) -> str:
 def _peak(program: Program, plan: Plan, users: Mapping[str, str]) -> Peak:
     held = profile(program, plan)
     step = int(held.argmax())
-    schedule = Schedule.of(program)
+    schedule = Schedule.of(program, plan.platform)
     nodes = {n.key: n for n in program.walk()}
     node = schedule.what[step][1]
     found = [replace(h, name=users.get(h.name, h.name)) for h in _held(program, plan, schedule, step)]

@@ -37,7 +37,7 @@ def as_json(
     moves: dict[str, list[dict[str, Any]]] = {}
     for step in plan.steps(program):
         moves.setdefault(step.value.name, []).append(_move_row(step, plan, costs))
-    schedule = Schedule.of(program)
+    schedule = Schedule.of(program, plan.platform)
     late = late_keys(program)
     return {
         "schema": SCHEMA,

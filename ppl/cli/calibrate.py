@@ -43,9 +43,9 @@ def execute(args: Any) -> int:
     timings, left_out = take_timings(mesh, args.quick, limit, _tell if progress else lambda _: None)
     if progress:
         print("\r\033[K", end="", file=sys.stderr)
-    found = calibrate(
-        [_sample(t, mesh) for t in timings], out.stem, f"{shown}, measured as mesh {mesh}", memory_of_device()
-    )
+    platform, title = "cpu" if kind == "cpu" else "gpu", f"{shown}, measured as mesh {mesh}"
+    samples = [_sample(t, mesh) for t in timings]
+    found = calibrate(samples, out.stem, title, memory_of_device(), platform)
     print(found, end="")
     if left_out:
         print(f"note: {left_out} timings were left out for want of time; --seconds {3 * limit} gives more")

@@ -147,7 +147,7 @@ class Engine:
     def _compiled(self) -> Any:
         mesh, devices = self.gradient.plan.mesh, self.gradient.devices
         if mesh.devices == 1:
-            return jax.jit(self._body, donate_argnums=(1, 2))
+            return jax.jit(self._body, donate_argnums=(1, 2), compiler_options=self.gradient.options)
         state = State({n: 0 for n in self.latents}, {n: 0 for n in self.latents}, 0, 0)
         adapt = jax.eval_shape(lambda: start_adapt(self.space, 1.0))
         schedule = Schedule(P(), P(), P(), P())
@@ -161,7 +161,8 @@ class Engine:
         chain = self._chain_spec()
         draws = {n: P(s[0] if len(s) else None, None, *s[1:]) for n, s in self.draw_specs().items()}
         out = transitions.Block(self._specs(state), self._specs(adapt), draws, _like(transitions.Info, chain))
-        return jax.jit(backend.spmd(self._body, mesh, devices, specs, out), donate_argnums=(1, 2))
+        whole = backend.spmd(self._body, mesh, devices, specs, out)
+        return jax.jit(whole, donate_argnums=(1, 2), compiler_options=self.gradient.options)
 
     def draw_specs(self) -> dict[str, P]:
         """How each kept quantity of one draw is split, chain first."""

@@ -77,4 +77,5 @@ class Mapped:
 
         ins = tuple(self._spec(s) if m else s for s, m in zip(self.executable.in_specs, mapped, strict=True))
         outs = {n: self._spec(s) for n, s in self.executable.out_specs.items()}
-        return jax.jit(backend.spmd(body, self.executable.plan.mesh, self.executable.devices, ins, outs))
+        whole = backend.spmd(body, self.executable.plan.mesh, self.executable.devices, ins, outs)
+        return jax.jit(whole, compiler_options=self.executable.options)

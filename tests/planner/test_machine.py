@@ -203,6 +203,7 @@ WRONG = {
     ),
     "across_incomplete": ("[device]", "[across]\nstaged = true\n[device]"),
     "staged_is_a_number": (PLAIN, PLAIN + ACROSS.replace("true", "3")),
+    "platform_unknown": ("[device]", 'platform = "tpu"\n[device]'),
 }
 
 
