@@ -19,6 +19,7 @@ from .plan_file import PlanFile, layout_text, parse_layout, parse_plan, read_pla
 from .recompute import Again
 from .show import Prices, as_json, dot_text, format_plan, html_page, mermaid_text, print_plan, write_html
 from .show.units import read_bytes
+from .write import write_whole
 
 __all__ = [
     "Again",
@@ -73,4 +74,5 @@ __all__ = [
     "where",
     "write_html",
     "write_plan",
+    "write_whole",
 ]

@@ -195,9 +195,17 @@ def _read_mesh(table: Mapping[str, Any], text: str, file: str) -> Mesh | None:
     if found is None:
         return None
     if isinstance(found, str):
-        return Mesh.parse(found)
+        try:
+            return Mesh.parse(found)
+        except Diagnostic as error:
+            where = _place(text, file, None, "mesh")
+            raise Diagnostic("plan", error.message, where=where, hint=error.hint) from None
     axes = _table(table, "mesh", text, file)
     for name, size in axes.items():
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            where = _place(text, file, "mesh", name)
+            hint = "an axis is named by a word: row = 4"
+            raise Diagnostic("plan", f"a mesh axis cannot be called '{name}'", where=where, hint=hint)
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             where = _place(text, file, "mesh", name)
             raise Diagnostic("plan", f"mesh axis '{name}' has size {size!r}", where=where, hint=f"write {name} = 4")

@@ -60,7 +60,8 @@ def check_again(orders: Sequence[Again], program: Program, names: Mapping[str, s
     for order in orders:
         name = find_value(order.value, program, names, "the plan file's [recompute]", order.where).name
         if name not in possible:
-            some = ", ".join(shown.get(n, n) for n in list(possible)[:8])
+            known = sorted((shown.get(n, n) for n in possible), key=str.isdigit)
+            some = ", ".join(known[:8])
             raise Diagnostic(
                 "plan",
                 f"'{order.value}' cannot be computed again: it is no single result that the backward pass needs",
@@ -69,16 +70,25 @@ def check_again(orders: Sequence[Again], program: Program, names: Mapping[str, s
             )
         found[name] = order
     allowed = everything_again(program, list(found))
-    return {name: _consumers(order, allowed.get(name, ()), names, shown) for name, order in found.items()}
+    takers = {v.name: [] for n in program.nodes for v in n.operands}
+    for node in program.nodes:
+        for value in dict.fromkeys(node.operands):
+            takers[value.name] += [node.key] if node.key in possible else []
+    return {
+        name: _consumers(order, allowed.get(name, ()), takers.get(name, ()), names, shown)
+        for name, order in found.items()
+    }
 
 
 def _consumers(
-    order: Again, allowed: Sequence[str], names: Mapping[str, str], shown: Mapping[str, str]
+    order: Again, allowed: Sequence[str], takers: Sequence[str], names: Mapping[str, str], shown: Mapping[str, str]
 ) -> tuple[str, ...]:
     listed = [shown.get(key, key) for key in allowed]
     if not allowed:
         message = f"nobody would take '{order.value}' computed again: what needs it is not computed again itself"
-        raise Diagnostic("plan", message, where=order.where, hint="leave the line out")
+        some = " or ".join(shown.get(n, n) for n in takers)
+        hint = f"leave the line out, or have {some} computed again too" if some else "leave the line out"
+        raise Diagnostic("plan", message, where=order.where, hint=hint)
     chosen = allowed if order.consumers is None else [names.get(c, c) for c in order.consumers]
     for name, key in zip(order.consumers or (), chosen, strict=False):
         if key not in allowed:

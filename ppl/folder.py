@@ -107,7 +107,8 @@ def write_inputs(folder: Path, posterior: Posterior, options: Common, seed: int,
     }
     with _written(folder):
         (folder / f"model{suffix}").write_text(bound.model.text, encoding="utf-8")
-        (folder / "plan.toml").write_text(planner.write_plan(gradient.plan, gradient.program), encoding="utf-8")
+        text = planner.write_plan(gradient.plan, gradient.program, memory=posterior.request.memory)
+        (folder / "plan.toml").write_text(text, encoding="utf-8")
         (folder / "plan.txt").write_text(planner.format_plan(gradient.program, gradient.plan), encoding="utf-8")
         (folder / CONFIG).write_text(json.dumps(json_safe(config), indent=1, ensure_ascii=False), encoding="utf-8")
 

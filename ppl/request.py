@@ -186,9 +186,11 @@ class PlannedModel:
     def write(self, path: str | Path) -> None:
         """Writes the plan as a TOML file that a person can edit and `ppl.plan(file=…)` reads."""
         try:
-            Path(path).write_text(self.text(), encoding="utf-8")
+            planner.write_whole(path, self.text())
         except OSError as error:
-            raise Diagnostic("plan", f"the plan file cannot be written: {error}", where=str(path)) from None
+            hint = "give a file in a folder that exists and that you may write to"
+            message = f"the plan file cannot be written: {error.strerror}"
+            raise Diagnostic("plan", message, where=str(path), hint=hint) from None
 
     def text(self) -> str:
         """The plan as a plan file: a person can edit it, and `ppl.plan(file=…)` reads it."""

@@ -18,6 +18,7 @@ from ir.plan import Plan
 
 from ..machine import Machine
 from ..plan_file import layout_text
+from ..write import write_whole
 from .boxes import fold
 from .colours import legend
 from .json import as_json
@@ -40,7 +41,7 @@ def write_html(
 ) -> Path:
     """Writes the page of a plan to a file. Raises `Diagnostic` where it cannot be written. See `html_page`."""
     try:
-        Path(path).write_text(html_page(program, plan, names, machine, prices), encoding="utf-8")
+        write_whole(path, html_page(program, plan, names, machine, prices))
     except OSError as error:
         hint = "give a file in a folder that exists and that you may write to"
         raise Diagnostic("plan", f"the page cannot be written: {error.strerror}", where=str(path), hint=hint) from None

@@ -28,6 +28,8 @@ from .presolve import Infeasible, Presolve
 from .priced import lean, price_memory
 from .search import Found, among, solve
 
+PRICES = 0.2
+"""The share of the time in which prices of bytes are tried, before bytes alone are looked at."""
 PEAK_PAIRS = 200_000
 """Finite pairs up to which HiGHS looks for the least peak at once."""
 
@@ -76,8 +78,8 @@ def _search(
     network: Network, memory: float, free: Found, held: np.ndarray, deadline: float, cutoff: float, axes: Sequence[str]
 ) -> Found | None:
     """`solve_within` for states that may all fit; `free` is the answer without the budget, and does not fit."""
-    half = (time.monotonic() + deadline) / 2
-    priced = price_memory(network, memory, free, held, profile, half, axes)
+    soon = time.monotonic() + PRICES * (deadline - time.monotonic())
+    priced = price_memory(network, memory, free, held, profile, soon, axes)
     best, full = priced.best, {int(held.argmax())}
     if best is None:
         leanest = lean(network, memory, priced.steps, profile, time.monotonic() + 0.5 * (deadline - time.monotonic()))

@@ -51,8 +51,10 @@ def check_writable(path: str | None, option: str) -> None:
 
 def save(path: str, text: str, option: str) -> None:
     """Writes a file that the user asked for by an option."""
+    from planner import write_whole
+
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        write_whole(path, text)
     except OSError as error:
         hint = "give a file in a folder that exists and that you may write to"
         raise Diagnostic("argument", f"cannot write {path}: {error.strerror}", where=option, hint=hint) from None

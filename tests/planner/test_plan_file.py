@@ -1,5 +1,7 @@
 """Plan files: written, read back, edited, and wrong."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,7 +11,17 @@ from ir.layout import Layout
 from ir.mesh import Mesh
 from ir.passes.recompute import everything_again, places
 from ir.verify import verify_plan
-from planner import Again, layout_text, make_plan, parse_layout, parse_order, parse_plan, read_plan_file, write_plan
+from planner import (
+    Again,
+    layout_text,
+    make_plan,
+    parse_layout,
+    parse_order,
+    parse_plan,
+    read_plan_file,
+    write_plan,
+    write_whole,
+)
 from planner.show.units import read_bytes
 from tests.planner.programs import fourier, regression, two_products
 from tests.planner.test_recompute import gradients
@@ -187,17 +199,17 @@ def test_a_plan_that_recomputes_reads_back_as_the_same_plan(program, data):
         assert write_plan(again, program, memory=memory) == text or keep  # kept values are orders there
 
 
-def squared(n: int = 4001):
-    """exp of a field, squared: its gradient needs the exponential."""
+def waves(n: int = 4001):
+    """Of a field: its gradient needs the sum, and the sum's second copy the product."""
     from ir.build import Builder, emit
     from ir.ops.reduce import Sum
     from ir.passes.differentiate import differentiate
     from ir.passes.simplify import simplify
     from tests.planner.programs import call, tensor
 
-    with Builder("squared") as b:
-        wave = call("sin", call("exp", b.input("x", tensor(n=n), "latent")))
-        return simplify(differentiate(b.finish({"log_density": emit(Sum(("n",)), wave * wave)}), ["x"]))
+    with Builder("waves") as b:
+        x = b.input("x", tensor(n=n), "latent")
+        return simplify(differentiate(b.finish({"log_density": emit(Sum(("n",)), call("sin", x * x + x))}), ["x"]))
 
 
 WRONG_AGAIN = {
@@ -205,14 +217,15 @@ WRONG_AGAIN = {
     "input": 'x = "all"',
     "number": "0 = 3",
     "nobody": "0 = []",
-    "unknown_consumer": '0 = ["99"]',
-    "early_consumer": '0 = ["1"]',
+    "unknown_consumer": '1 = ["99"]',
+    "early_consumer": '1 = ["2"]',
+    "nobody_would_take": '0 = "all"',
 }
 
 
 @pytest.mark.parametrize("case", WRONG_AGAIN)
 def test_wrong_orders_to_recompute_are_explained(case, golden):
-    program = squared()
+    program = waves()
     text = f'machine = "h100x8"\n[mesh]\nrow = 4\n\n[recompute]\n{WRONG_AGAIN[case]}\n'
     with pytest.raises(Diagnostic) as error:
         read = parse_plan(text, "plan.toml")
@@ -237,3 +250,28 @@ def test_sizes_are_read(text, size):
 @pytest.mark.parametrize("text", ["", "GB", "1..2", "-3", "0", "nan", "1e999", "3XB"])
 def test_what_is_no_size_is_not_read(text):
     assert read_bytes(text) is None
+
+
+def test_what_cannot_be_written_leaves_nothing_half(tmp_path, monkeypatch):
+    path = tmp_path / "plan.toml"
+    write_whole(path, "first")
+    real = Path.write_text
+
+    def full(self, text, encoding=None):
+        real(self, text[:3], encoding=encoding)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(path, "second")
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.toml"] and path.read_text() == "first"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [('mesh = "row=four"', 'cannot read the mesh "row=four"'), ('[mesh]\n"a b" = 4', "a mesh axis cannot be called")],
+)
+def test_wrong_meshes_have_their_place(text, message):
+    with pytest.raises(Diagnostic, match=message) as error:
+        parse_plan(f"# a plan\n{text}\n", "plan.toml")
+    assert error.value.where in ("plan.toml:2", "plan.toml:3") and error.value.hint
