@@ -57,7 +57,7 @@ class Schedule:
     """Operands that are copied in the order in which a node goes through them, by the name of the value: the node that
     does so first, the index of its operand, and the first and last step of the copy."""
     what: list[tuple[str, str]] = field(default_factory=lambda: [("inputs", "")])
-    """By step: "inputs", "fetch", "run", "enter", "leave" or "outputs", and the key of the node."""
+    """By step: "inputs", "fetch", "pack", "run", "enter", "leave" or "outputs", and the key of the node."""
 
     @property
     def steps(self) -> int:

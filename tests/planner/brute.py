@@ -119,7 +119,7 @@ def cheapest(
         if cost + least_left[i] * (1 - 1e-9) >= best[0]:
             return
         if i == len(steps):
-            plan = Plan(mesh, at, ran, paid, left)
+            plan = Plan(mesh, at, ran, paid, left, platform=costs.machine.platform)
             if memory == math.inf or peak_bytes(program, plan) <= memory:
                 best[:] = cost, plan
             return
