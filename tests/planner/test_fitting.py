@@ -37,7 +37,7 @@ def timed(draw):
 
 
 @given(timed(), st.floats(0.3, 1.2))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_no_choice_that_fits_loses_a_state(found, share):
     network, peaks = found
     memory = share * float(np.median([peak for _, peak in peaks])) if peaks else 1.0
