@@ -24,7 +24,7 @@ from planner import (
 )
 from planner.show.units import read_bytes
 from tests.planner.programs import fourier, regression, two_products
-from tests.planner.test_recompute import gradients
+from tests.planner.test_recompute import chains, gradient
 
 PROGRAMS = {
     "regression": (regression(n=10_000_019, d=20), "row=4,col=2", []),
@@ -171,7 +171,7 @@ def test_a_missing_file_is_named(tmp_path):
         read_plan_file(tmp_path / "none.toml")
 
 
-@given(gradients(), st.data())
+@given(chains(1).map(gradient), st.data())
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_plan_that_recomputes_reads_back_as_the_same_plan(program, data):
     full = everything_again(program, list(places(program)))
