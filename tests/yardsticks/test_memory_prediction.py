@@ -16,9 +16,14 @@ QUICK = [c for c in CASES if c.chains == 1 and c.model in ("mass", "radon")]
 MEDIAN, LOW, HIGH = 0.10, 0.75, 1.25
 """How far the median may be off, and the least and largest ratio of predicted to XLA's bytes."""
 
-EXCUSED = {"linear 10000000 1 4 chains": 1.41, "linear 10000000 1 1 chains": 1.26}
-"""Ratios allowed beyond that: on one device XLA divides by exp(sigma) as a product, and so makes -x / exp(sigma) anew
-instead of storing it next to x / exp(sigma); on meshes it stores both, which is what the rules tell."""
+EXCUSED = {
+    "linear 10000000 1 4 chains": 1.41,
+    "linear 10000000 1 1 chains": 1.26,
+    "readout 1000000x16000000 row=2,col=2 4 chains gathers are dear": 1.33,
+}
+"""Ratios allowed beyond that. On one device XLA divides by exp(sigma) as a product, and so makes -x / exp(sigma) anew
+instead of storing it next to x / exp(sigma); on meshes it stores both, which is what the rules tell. And a scatter into
+a table that is not split takes the indices as they are, where the rules suppose a packed copy."""
 
 
 def ratios(cases):
