@@ -176,15 +176,19 @@ class Schedule:
 
 
 def _leaves(node: Node, made: dict[str, Node], fusion: Fusion) -> list[Value]:
-    """The stored values that a node's kernel reads."""
-    found: list[Value] = []
-    for value in fusion.readings[node.key]:
+    """The stored values that a node's kernel reads, each once."""
+    found: dict[str, Value | None] = {}
+    todo = list(reversed(fusion.readings[node.key]))
+    while todo:  # no recursion: a kernel may take in thousands of nodes
+        value = todo.pop()
+        if value.name in found:
+            continue
         maker = made.get(value.name)
-        if maker is not None and not maker.op.regions() and fusion.is_inlined(maker):
-            found += _leaves(maker, made, fusion)
-        else:
-            found.append(value)
-    return found
+        inlined = maker is not None and not maker.op.regions() and fusion.is_inlined(maker)
+        found[value.name] = None if inlined else value
+        if maker is not None and inlined:
+            todo += reversed(fusion.readings[maker.key])
+    return [value for value in found.values() if value is not None]
 
 
 def packed_by_scan(node: Node, made: Mapping[str, Node]) -> list[int]:

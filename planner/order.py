@@ -144,17 +144,21 @@ def _taken_in(
     reads: dict[str, None] = {}
     within: dict[str, None] = {}
 
-    def visit(values: Sequence[Value]) -> None:
-        for value in dict.fromkeys(values):
-            maker = made.get(value.name)
-            inlined = maker is not None and not maker.op.regions() and fusion.is_inlined(maker)
-            if maker is None or not inlined or (fusion.is_stored(maker) and not taker) or is_composite(maker):
-                reads[value.name] = None
-            if maker is not None and inlined and (taker or not fusion.is_stored(maker)) and maker.key not in within:
-                visit(fusion.readings[maker.key])
-                within[maker.key] = None
-
-    visit(values)
+    levels, path = [iter(dict.fromkeys(values))], []
+    while levels:  # no recursion: a kernel may take in thousands of nodes
+        value = next(levels[-1], None)
+        if value is None:
+            levels.pop()
+            if path:  # all that the last node on the path reads has been seen
+                within[path.pop()] = None
+            continue
+        maker = made.get(value.name)
+        inlined = maker is not None and not maker.op.regions() and fusion.is_inlined(maker)
+        if maker is None or not inlined or (fusion.is_stored(maker) and not taker) or is_composite(maker):
+            reads[value.name] = None
+        if maker is not None and inlined and (taker or not fusion.is_stored(maker)) and maker.key not in within:
+            path.append(maker.key)
+            levels.append(iter(dict.fromkeys(fusion.readings[maker.key])))
     return list(reads), list(within)
 
 
