@@ -48,9 +48,8 @@ def make_plan(
     split and those below `keep_small` bytes are whole. `seconds` limits the search. Where memory binds, values that
     the backward pass needs may be computed a second time instead of being kept, unless `recompute` is false or says
     what is computed again in any case; the plan is then for `plan.applied(program)`. `copies` counts the vectors like
-    the latents that a sampler holds beside the
-    program. Raises `Diagnostic` for an order that cannot be meant, for orders that contradict each other and for a
-    budget that nothing fits.
+    the latents that a sampler holds beside the program. Raises `Diagnostic` for an order that cannot be meant, for
+    orders that contradict each other and for a budget that nothing fits.
     """
     if not isinstance(machine, Machine):
         machine = Machine.load(machine or "laptop")
