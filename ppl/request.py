@@ -69,35 +69,20 @@ class PlanRequest:
 
     def solve(self, program: Program, fixed: Mapping[str, Layout] | None = None, *, pins: bool = True) -> Plan:
         """The best plan of a program, verified."""
-        plan = planner.make_plan(
-            program,
-            self.mesh,
-            machine=self.machine,
-            memory=self.memory,
-            pins=self.pins if pins else (),
-            fixed=fixed or {},
-            copies=self.copies,
-            recompute=self.again,
-        )
+        arguments = self.arguments if pins else {**self.arguments, "pins": ()}
+        plan = planner.make_plan(program, self.mesh, fixed=fixed or {}, **arguments)
         verify_plan(program, plan)
         return plan
 
     @property
-    def again(self) -> bool | tuple[planner.Again, ...]:
-        """What is computed again, as `planner.make_plan` takes it."""
-        return True if self.recompute is None else self.recompute
+    def arguments(self) -> dict[str, Any]:
+        """What is asked, pins included, as `planner.make_plan` and all questions take it."""
+        found = {name: getattr(self, name) for name in ("machine", "memory", "pins", "copies")}
+        return {**found, "recompute": True if self.recompute is None else self.recompute}
 
     def search(self, program: Program, devices: int) -> planner.MeshSearch:
         """The best plan of a program on any shape of a number of devices, verified."""
-        found = planner.search_mesh(
-            program,
-            devices,
-            machine=self.machine,
-            memory=self.memory,
-            pins=self.pins,
-            copies=self.copies,
-            recompute=self.again,
-        )
+        found = planner.search_mesh(program, devices, **self.arguments)
         verify_plan(program, found.plan)
         return found
 
@@ -151,21 +136,11 @@ class PlannedModel:
 
     def explain(self, value: str) -> str:
         """The layouts that a value could have, with what each would cost more, everything else chosen anew."""
-        return planner.explain(self.program, self.request.mesh, value, request=self.request)
+        return planner.explain(self.program, self.request.mesh, value, **self.request.arguments)
 
     def alternatives(self, value: str) -> list[planner.Alternative]:
         """`explain` as data."""
-        r = self.request
-        return planner.alternatives(
-            self.program,
-            r.mesh,
-            value,
-            machine=r.machine,
-            memory=r.memory,
-            pins=r.pins,
-            copies=r.copies,
-            recompute=r.again,
-        )
+        return planner.alternatives(self.program, self.request.mesh, value, **self.request.arguments)
 
     def where(self) -> planner.Where:
         """Where the plan's time, bytes and memory go; it can be printed."""
@@ -173,10 +148,7 @@ class PlannedModel:
 
     def memory_price(self) -> planner.MemoryPrice:
         """What more memory would save, and at which budgets the plan changes; it can be printed."""
-        r = self.request
-        return planner.memory_price(
-            self.program, r.mesh, machine=r.machine, memory=r.memory, pins=r.pins, copies=r.copies, recompute=r.again
-        )
+        return planner.memory_price(self.program, self.request.mesh, **self.request.arguments)
 
     def diff(self, other: PlannedModel) -> planner.Difference:
         """How another plan of the same model differs from this one; it can be printed."""

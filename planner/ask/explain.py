@@ -109,15 +109,8 @@ def _beyond_ties(found: Sequence[Alternative], seconds: float) -> list[str]:
     return lines
 
 
-def explain(program: Program, mesh: Mesh, value: str, *, request: Any = None, **arguments: Any) -> str:
-    """`alternatives` in words: the chosen layout, the runner-up, and a table of all.
-
-    `request` may carry `machine`, `memory`, `pins`, `copies` and `again` (as `recompute`) as attributes.
-    """
-    taken = {"machine": "machine", "memory": "memory", "pins": "pins", "copies": "copies", "recompute": "again"}
-    for name, held in taken.items():
-        if request is not None and name not in arguments:
-            arguments[name] = getattr(request, held)
+def explain(program: Program, mesh: Mesh, value: str, **arguments: Any) -> str:
+    """`alternatives` in words: the chosen layout, the runner-up, and a table of all."""
     if mesh.devices == 1:
         return f"'{value}' is whole: the mesh is one device\n"
     found = alternatives(program, mesh, value, **arguments)
