@@ -2,8 +2,8 @@
 
     python benchmarks/calibration.py --mesh row=4,col=2 [--machine here.toml] [--program lagrangian ...] [--quick]
 
-For each program: the plan that is chosen, and at least ten others, each the best under pins drawn at random on its
-inputs and values. "spearman" is the rank correlation of predicted and measured seconds; "chosen / best measured" is
+For each program: the plan that is chosen, and eleven others, each the best under pins drawn at random on its inputs and
+values, picked so that their predicted seconds lie far apart. "spearman" is the rank correlation of predicted and measured seconds; "chosen / best measured" is
 what trusting the prediction costs against trying them all. Without a machine file the devices are measured first. Plans
 are timed in turn; as other programs only ever add time, the faster half of the repeats counts, less an empty call.
 """
@@ -19,7 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from ir.build import Builder, emit
 from ir.dims import Dim, TensorType
 from ir.errors import Diagnostic
 from ir.graph import Program
+from ir.layout import WHOLE
 from ir.mesh import Mesh
 from ir.ops.contract import Contract
 from ir.passes.differentiate import differentiate
@@ -64,6 +65,9 @@ def regression() -> Program:
 
 APART = 0.03
 """Plans whose predictions are nearer to each other than this (log ratio) differ in next to nothing: one is timed."""
+FARTHEST = 8.0
+"""So many times the chosen plan's predicted seconds are the most that a plan may take to be timed."""
+
 
 PROGRAMS: dict[str, Callable[[], Program]] = {
     "perceptron": perceptron,
@@ -76,9 +80,29 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
 
 
 def draw_plans(program: Program, mesh: Mesh, machine: planner.Machine, count: int) -> list[Plan]:
-    """The chosen plan, and others that are best under pins drawn with a fixed seed and predicted unlike the rest."""
+    """The chosen plan, and `count` others, evenly spread over what the best plans under drawn pins are predicted to take."""
+    chosen = planner.make_plan(program, mesh, machine=machine)
+    others: list[Plan] = []
+    for pins in draw_pins(program, mesh, machine, 10 * count):
+        try:
+            plan = planner.make_plan(program, mesh, machine=machine, pins=pins, seconds=10)
+        except Diagnostic:
+            continue
+        unlike = all(abs(math.log(_seconds(plan) / _seconds(p))) > APART for p in (chosen, *others))
+        if unlike and _seconds(plan) < FARTHEST * _seconds(chosen):
+            others.append(plan)
+    others.sort(key=_seconds)
+    logs = [math.log(_seconds(p)) for p in others]
+    picked: list[int] = []
+    for i in range(min(count, len(others))):
+        aim = logs[0] + (logs[-1] - logs[0]) * i / max(1, count - 1)
+        picked.append(min((j for j in range(len(others)) if j not in picked), key=lambda j: abs(logs[j] - aim)))
+    return [chosen, *(others[j] for j in sorted(picked))]
+
+
+def draw_pins(program: Program, mesh: Mesh, machine: planner.Machine, times: int) -> Iterator[list[Pin]]:
+    """Pins on inputs and large values, few or many of them, drawn with a fixed seed; every third one holds a value whole."""
     rng = random.Random(program.name)
-    plans = [planner.make_plan(program, mesh, machine=machine)]
     candidates = Candidates(planner.Costs(machine, mesh), mesh)
     ways = {i.value.name: list(all_layouts(i.type, mesh)) for i in program.inputs if i.type.dims}
     inputs = list(ways)
@@ -87,18 +111,11 @@ def draw_plans(program: Program, mesh: Mesh, machine: planner.Machine, count: in
         if node.results[0].type.size * 8 >= largest and not node.op.regions():
             ways[node.results[0].name] = list(dict.fromkeys(c.leaves[0] for c in candidates.of_node(node)))
     others = [name for name in ways if name not in inputs]
-    for _ in range(4 * count):
-        if len(plans) > count:
-            break
-        chosen = [v for v in inputs if rng.random() < 0.7] + rng.sample(others, min(len(others), rng.choice((0, 1))))
-        pins = [Pin.exact(f"%{name}", rng.choice(ways[name])) for name in chosen]
-        try:
-            plan = planner.make_plan(program, mesh, machine=machine, pins=pins, seconds=10)
-        except Diagnostic:
-            continue
-        if all(abs(math.log(_seconds(plan) / _seconds(p))) > APART for p in plans):
-            plans.append(plan)
-    return plans
+    for _ in range(times):
+        share = rng.random()
+        names = [v for v in inputs if rng.random() < share] + rng.sample(others, int(share**2 * len(others)))
+        layouts = {v: WHOLE if WHOLE in ways[v] and rng.random() < 1 / 3 else rng.choice(ways[v]) for v in names}
+        yield [Pin.exact(f"%{v}", layout) for v, layout in layouts.items()]
 
 
 def _seconds(plan: Plan) -> float:
