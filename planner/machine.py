@@ -94,7 +94,7 @@ class Machine:
         if text in known:
             return cls.read(FOLDER / f"{text}.toml")
         if Path(text).suffix == ".toml":
-            if not Path(text).is_file():
+            if not Path(text).exists():
                 hint = f"meshbayes calibrate --out {Path(text).name} measures the devices at hand and writes one"
                 raise Diagnostic("plan", f"there is no machine file {text}", where="machine", hint=hint)
             return cls.read(Path(text))

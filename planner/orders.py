@@ -154,7 +154,7 @@ def parse_pin(text: str, where: str = "pin", word: str = "pin") -> Pin:
     name, colon, rest = (part.strip() for part in text.partition(":"))
     if name == CHAIN and re.fullmatch(r"\w+(\s*\+\s*\w+)*", rest):
         return Pin(CHAIN, ((CHAIN, () if rest == "whole" else _axes(rest)),), where=where)
-    if colon and name and name != CHAIN and (rest == "whole" or "/" in rest):
+    if colon and name and name != CHAIN and (rest.split(";")[0].rstrip() == "whole" or "/" in rest):
         layout = parse_layout(rest, where)
         return Pin(name, layout.splits, True, layout.partial or None, where)
     parts = [re.fullmatch(r"\s*(\w+)\s*=\s*((?:\w+(?:\s*\+\s*\w+)*)?)\s*", part) for part in rest.split(",")]

@@ -32,11 +32,12 @@ from .memory import peak_bytes
 from .orders import Ban, Pin, Unsatisfiable
 from .pins import Rules, chains_of, check_pins, named_axes
 from .recompute import Again, check_again, with_second_copies
-from .refuse import check_fixed, explain_impossible
+from .refuse import check_fixed, explain_impossible, explain_no_chains, explain_unreachable
 from .reshard import Reshards
 from .solve.best import best_choices
 from .solve.marginals import cheapest_with
 from .solve.network import Network
+from .solve.possible import is_possible
 from .solve.search import Found, solve
 from .solve.within import profile, smallest_memory, solve_within
 
@@ -146,7 +147,11 @@ class Problem:
             except Impossible as found:
                 impossible.append(explain_impossible(found, rules, candidates, names))
         if not options:
-            raise impossible[0] if impossible else Unsatisfiable("the chains may be split in no way")
+            raise impossible[0] if impossible else explain_no_chains(program, usable)
+        if pins or fixed:
+            options = [o for o in options if is_possible(o.network)]
+            if not options:
+                raise explain_unreachable(pins, fixed)
         budget = question.memory if question.memory is not None else costs.machine.memory_size
         texts = tuple(map(str, pins))
         free = question.recompute is True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ir.errors import Diagnostic
 from ir.graph import Program
@@ -10,10 +10,11 @@ from ir.layout import WHOLE, Layout
 from ir.mesh import Mesh
 from ir.op import Strategy
 
+from .ask.conflict import demands_of, order_text
 from .build import Impossible
 from .candidates import Candidates, all_layouts
-from .orders import Pin, Unsatisfiable
-from .pins import Rules
+from .orders import Ban, Pin, Unsatisfiable
+from .pins import Rules, chains_of
 
 
 def check_fixed(fixed: Mapping[str, Layout], program: Program, mesh: Mesh) -> dict[str, Layout]:
@@ -47,6 +48,22 @@ def check_fixed(fixed: Mapping[str, Layout], program: Program, mesh: Mesh) -> di
                     hint="an output that is tied to an input leaves in the layout in which the input arrives",
                 )
     return forced
+
+
+def explain_no_chains(program: Program, mesh: Mesh) -> Unsatisfiable:
+    """The orders leave no way to split the chains of those that their number allows."""
+    count = chains_of(program)
+    hint = f"they are whole or split over mesh axes whose product divides their number, {count}: leave one such way"
+    return Unsatisfiable(f"the {count} chains may be split in no way on mesh {mesh}", hint=hint)
+
+
+def explain_unreachable(pins: Sequence[Pin | Ban], fixed: Mapping[str, Layout]) -> Unsatisfiable:
+    """Each order is one that its value's own node could follow, but whatever the other values do, nothing leads there."""
+    orders = [order_text(d) for d in demands_of(pins, fixed)]
+    hint = "drop it, or order a value that is made from this one, which is resharded to its own layout"
+    if any(isinstance(p, Pin) and p.partial for p in pins):
+        hint = "a sum is left open only by what reduces a split dim, and by what is made of such sums alone; " + hint
+    return Unsatisfiable(f"no layouts of the other values lead to {' and '.join(orders)}", hint=hint)
 
 
 def explain_impossible(

@@ -202,8 +202,5 @@ def _program(text: str) -> tuple[str, dict[str, Any], Span]:
         if error.span is not None:
             error.span = Span(source, 1, max(1, error.span.column - len(lead)), 1, error.span.end_column - len(lead))
         raise
-    if found is None:
-        raise Diagnostic(
-            "argument", "no inference program is given", where="--infer", hint='--infer "nuts(draws = 500)"'
-        )
+    assert found is not None  # a line without a program is not read
     return found[0], found[1], Span(source, 1, 1, 1, len(text) + 1)

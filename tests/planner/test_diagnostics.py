@@ -9,7 +9,7 @@ from ir.errors import Diagnostic
 from ir.mesh import Mesh
 from planner.calibrate import calibrate
 from planner.machine import Machine
-from tests.planner.programs import regression
+from tests.planner.programs import regression, robust
 from tests.planner.test_calibrate import timings
 
 MESH = Mesh.parse("row=4")
@@ -43,7 +43,22 @@ def page():
     planner.write_html(program, plan, "nowhere/page.html")
 
 
+def machine_that_is_a_folder():
+    Path("mine.toml").mkdir()
+    return Machine.load("mine.toml")
+
+
+def planned(*pins, program=regression(n=10_007, d=6), mesh="row=4,col=2"):
+    return planner.make_plan(program, Mesh.parse(mesh), machine="h100x8", pins=pins)
+
+
+OPEN = "4:whole; sum over row"
 CASES = {
+    "chains_in_no_way": lambda: planned("ban chain:whole", program=regression(n=10_007, d=6, chains=8), mesh="row=3,col=5"),
+    "no_strategy_does_that": lambda: planned("5:whole; sum over row", program=robust(n=10_007, d=6)),
+    "open_sum_that_nothing_leads_to": lambda: planned("x:n=row", "1:n/row; sum over col"),
+    "open_sum_of_closed_ones": lambda: planned("ban 2:whole; sum over row", "ban 2:whole; sum over col, row", OPEN),
+    "machine_is_a_folder": machine_that_is_a_folder,
     "machine_not_toml": lambda: Machine.load(write("mine.toml", b"[device\n")),
     "machine_not_text": lambda: Machine.load(write("mine.toml", b"\xff\xfe\x00")),
     "plan_not_text": lambda: planner.read_plan_file(write("plan.toml", b"\xff\xfe\x00")),

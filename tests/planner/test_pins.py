@@ -28,6 +28,7 @@ MESH = Mesh.parse("row=4,col=2")
         ("chain: whole", "chain:whole"),
         ("delta:y/col, x/row", "delta:x/row, y/col"),
         ("delta:x/row+col; sum over mid", "delta:x/row+col; sum over mid"),
+        ("delta: whole ; sum over mid", "delta:whole; sum over mid"),
         ("ban  delta:x = col", "ban delta:x=col"),
         ("ban chain:whole", "ban chain:whole"),
         ("prefer delta:x=row", "prefer delta:x=row,within=0.05"),
