@@ -3,9 +3,10 @@
     python benchmarks/calibration.py --mesh row=4,col=2 [--machine here.toml] [--program lagrangian ...] [--quick]
 
 For each program: the plan that is chosen, and eleven others, each the best under pins drawn at random on its inputs and
-values, picked so that their predicted seconds lie far apart. "spearman" is the rank correlation of predicted and measured seconds; "chosen / best measured" is
-what trusting the prediction costs against trying them all. Without a machine file the devices are measured first. Plans
-are timed in turn; as other programs only ever add time, the faster half of the repeats counts, less an empty call.
+values, picked so that their predicted seconds lie far apart. "spearman" is the rank correlation of predicted and
+measured seconds; "chosen / best measured" is what trusting the prediction costs against trying them all. Without a
+machine file the devices are measured first. Plans are timed in turn; as other programs only ever add time, the faster
+half of the repeats counts, less an empty call.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
 
 
 def draw_plans(program: Program, mesh: Mesh, machine: planner.Machine, count: int) -> list[Plan]:
-    """The chosen plan, and `count` others, evenly spread over what the best plans under drawn pins are predicted to take."""
+    """The chosen plan, and `count` others: best plans under drawn pins, spread evenly over what they may take."""
     chosen = planner.make_plan(program, mesh, machine=machine)
     others: list[Plan] = []
     for pins in draw_pins(program, mesh, machine, 10 * count):
@@ -101,7 +102,7 @@ def draw_plans(program: Program, mesh: Mesh, machine: planner.Machine, count: in
 
 
 def draw_pins(program: Program, mesh: Mesh, machine: planner.Machine, times: int) -> Iterator[list[Pin]]:
-    """Pins on inputs and large values, few or many of them, drawn with a fixed seed; every third one holds a value whole."""
+    """Pins on inputs and large values, few or many, drawn with a fixed seed; every third one holds a value whole."""
     rng = random.Random(program.name)
     candidates = Candidates(planner.Costs(machine, mesh), mesh)
     ways = {i.value.name: list(all_layouts(i.type, mesh)) for i in program.inputs if i.type.dims}

@@ -27,7 +27,7 @@ from ir.plan import Plan
 from .candidates import ABSENT, Candidate, Candidates, Chains
 from .cost import split_bytes, trips_of
 from .fusion import Fusion
-from .memory import Schedule
+from .memory import Schedule, is_packed
 from .reshard import Reshards
 from .solve.network import Network, Star, Use, Variable
 
@@ -156,7 +156,8 @@ class Builder:
         else:
             variable = next(v for v, n in self.nodes.items() if n.key == node.key)
             states = self.variables[variable].states
-            layouts = self._one(None if c is ABSENT else c.wants[index] for c in states)
+            packs = [c is not ABSENT and is_packed(node, index, c.strategy) for c in states]
+            layouts = self._one(c.wants[index] if p else None for c, p in zip(states, packs, strict=True))
         star = self._priced(Value(f"packed:{name}", node.types[index]), layouts, [])
         return replace(star, source=variable, life=life)
 
@@ -325,7 +326,7 @@ class Builder:
             stored=schedule.stored[made.value.name],
             scratch=alike.scratch if schedule.stored[made.value.name] else alike.scratch + _own(alike),
             uses=[
-                replace(u, variable=w.variable, time=schedule.at[w.consumer])
+                replace(u, variable=w.variable, time=schedule.reading(w.consumer, made.value.name))
                 for u, w in zip(alike.uses, uses, strict=True)
             ],
         )

@@ -217,6 +217,11 @@ def is_packer(node: Node) -> bool:
     return isinstance(node.op, ScatterAdd)
 
 
+def has_one_index(node: Node, operand: int) -> bool:
+    """Whether an operand is a scatter's index, and the same one for all of a batch."""
+    return isinstance(node.op, ScatterAdd) and operand == 1 and set(node.types[1].names) <= set(node.op.over)
+
+
 def is_loop(node: Node) -> bool:
     """Whether each element of the node's one result is computed by itself."""
     if len(node.results) != 1 or node.op.regions() or is_packer(node):

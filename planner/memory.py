@@ -30,12 +30,13 @@ from ir.dims import TensorType
 from ir.graph import Node, Program, Value
 from ir.layout import Layout, Move, block_bytes, replay
 from ir.mesh import Mesh
+from ir.op import Strategy
 from ir.ops.control import Scan
-from ir.ops.gather import Gather
+from ir.ops.gather import Gather, ScatterAdd
 from ir.passes.recompute import again
 from ir.plan import Plan
 
-from .fusion import Fusion
+from .fusion import Fusion, has_one_index
 from .order import Kernels, in_order, packing
 
 Span = tuple[int, int]
@@ -51,6 +52,8 @@ class Schedule:
     """By value: whether it takes memory of its own."""
     at: dict[str, Span] = field(default_factory=dict)
     """By consumer (a node's key, or `output NAME`): the first and last step at which it holds its operands."""
+    anew: set[tuple[str, str]] = field(default_factory=set)
+    """(consumer, value) where the consumer's kernels do not read the value, but make it anew or read another one."""
     over: set[str] = field(default_factory=set)
     """Values that are written over an operand of theirs."""
     packed: dict[str, tuple[Node, int, Span]] = field(default_factory=dict)
@@ -63,6 +66,12 @@ class Schedule:
     def steps(self) -> int:
         return len(self.what)
 
+    def reading(self, consumer: str, value: str) -> Span:
+        """The first and last step at which a consumer holds an operand."""
+        first, last = self.at[consumer]
+        end = self.life[value][1] if (consumer, value) in self.anew else last
+        return min(first, end), min(last, end)
+
     @classmethod
     @lru_cache(maxsize=16)
     def of(cls, program: Program, platform: str) -> Schedule:
@@ -72,7 +81,7 @@ class Schedule:
             schedule._make(i.value, 0)
         schedule._body(program, "", platform)
         for i in program.inputs:
-            schedule._extend(i.value, schedule.steps - 1)
+            schedule._extend(i.name, schedule.steps - 1)
         for _, value in program.outputs:
             first = schedule.life[value.name][0] if value.name in schedule.over else 0
             schedule.life[value.name] = first, schedule.steps - 1
@@ -81,9 +90,9 @@ class Schedule:
     def _make(self, value: Value, step: int, stored: bool = True) -> None:
         self.life[value.name], self.stored[value.name] = (step, step), stored
 
-    def _extend(self, value: Value, step: int) -> None:
-        first, last = self.life[value.name]
-        self.life[value.name] = first, max(last, step)
+    def _extend(self, name: str, step: int) -> None:
+        first, last = self.life[name]
+        self.life[name] = first, max(last, step)
 
     def _body(self, program: Program, prefix: str, platform: str) -> None:
         fusion = Fusion.of(program, platform)
@@ -108,7 +117,7 @@ class Schedule:
                 self._make(value, self.steps - 1, fusion.is_stored(node))
         for name, value in program.outputs:
             self.at[f"output {prefix}{name}"] = self.steps, self.steps
-            self._extend(value, self.steps)
+            self._extend(value.name, self.steps)
         self.what.append(("outputs", ""))
         self._read(program, fusion)
         self._write_over(program, fusion)
@@ -139,14 +148,30 @@ class Schedule:
 
     def _read(self, program: Program, fusion: Fusion) -> None:
         """Prolongs every value to its last reader; an inlined node reads wherever a kernel that it is part of runs."""
-        for kernel, nodes in Kernels.of(program, fusion).within.items():
+        kernels = Kernels.of(program, fusion)
+        for kernel, nodes in kernels.within.items():
             first, last = self.at[kernel]
             for key in nodes:
                 before = self.at.get(key, (first, last))
                 self.at[key] = min(first, before[0]), max(last, before[1])
+        readers: dict[str, set[str]] = {}
+        for kernel, names in kernels.reads.items():
+            for name in names:
+                readers.setdefault(name, set()).add(kernel)
+                if name in self.life:  # not what the kernel has packed for itself
+                    self._extend(name, self.at[kernel][1])
+        inside: dict[str, set[str]] = {key: {key} for key in kernels.reads}
+        for kernel, nodes in kernels.within.items():
+            for key in nodes:
+                inside.setdefault(key, set()).add(kernel)
         for node in program.nodes:
-            for value in dict.fromkeys((*node.operands, *fusion.readings[node.key])):
-                self._extend(value, self.at[node.key][1])
+            for value in node.operands:
+                if not self.stored[value.name]:
+                    self._extend(value.name, self.at[node.key][1])
+                elif node.key not in fusion.packers and not inside.get(node.key, set()) & readers.get(
+                    value.name, set()
+                ):
+                    self.anew.add((node.key, value.name))
 
     def _write_over(self, program: Program, fusion: Fusion) -> None:
         """Lets the result of a loop begin where an operand of its size ends: one buffer serves both."""
@@ -207,6 +232,12 @@ def packed_by_scan(node: Node, made: Mapping[str, Node]) -> list[int]:
     ]
 
 
+def is_packed(node: Node, index: int, strategy: Strategy | None) -> bool:
+    """Whether a node that may pack an operand does so: the one index of a whole table is taken as it is."""
+    split = isinstance(node.op, ScatterAdd) and strategy is not None and strategy.split.get(node.op.dim.name)
+    return bool(split) or not has_one_index(node, index)
+
+
 @dataclass(frozen=True)
 class Holding:
     """Bytes that a plan holds on one device from one step to another: what for, of which value, in which layout."""
@@ -231,7 +262,7 @@ def holdings(program: Program, plan: Plan, schedule: Schedule) -> Iterator[Holdi
     for consumer, value, wanted in _wants(program, plan):
         if wanted == plan.layouts[value.name]:
             continue
-        first, last = schedule.at[consumer]
+        first, last = schedule.reading(consumer, value.name)
         room = scratch_bytes(plan, value, wanted, schedule.stored[value.name])
         yield Holding("room to reshard", value.name, wanted, room, first, first)
         before = copies.get((value.name, wanted), (first, last))
@@ -239,6 +270,8 @@ def holdings(program: Program, plan: Plan, schedule: Schedule) -> Iterator[Holdi
     for (name, wanted), (first, last) in copies.items():
         yield Holding("copy", name, wanted, block_bytes(types[name], wanted, plan.mesh), first, last)
     for name, (node, index, (first, last)) in schedule.packed.items():
+        if not is_packed(node, index, plan.strategies.get(node.key)):
+            continue
         layout = list(plan.wanted(node))[index][1]
         yield Holding("packed", name, layout, block_bytes(node.types[index], layout, plan.mesh), first, last)
 

@@ -1,11 +1,13 @@
 """In which order the compiler runs the kernels of a program, to keep memory low.
 
-XLA for GPUs, and for CPUs where it is told to save memory (`backend_cuda.options`), tries several orders and takes the
-one with the lowest peak (`xla/hlo/transforms/simplifiers/hlo_memory_scheduler.cc`). Here they are told of the kernels
-of `planner.fusion`:
+XLA has several orders (`xla/hlo/transforms/simplifiers/hlo_memory_scheduler.cc`), told here of the kernels of
+`planner.fusion`:
 
 - *greedy*: of the kernels that are ready, the one that frees most beyond what it makes; what makes a number at once;
 - *depth first*: each kernel after what it reads, of that first what many want or what takes much to make.
+
+For GPUs the one with the lowest peak is taken, for CPUs, where it is told to save memory (`backend_cuda.options`), the
+second (`xla/service/cpu/cpu_compiler.cc`).
 
 Bytes are those of whole values, since an order is for all layouts at once. Second copies (`ir.passes.recompute`) stand
 before the first node that could use them, whoever does.
@@ -21,7 +23,7 @@ from math import inf
 from ir.graph import Node, Program, Value
 from ir.passes.recompute import SUFFIX, late_nodes
 
-from .fusion import Fusion, is_composite, originals
+from .fusion import Fusion, has_one_index, is_composite, originals
 
 Step = tuple[Node, int | None]
 """A node that runs, or that packs one of its operands: which."""
@@ -32,7 +34,9 @@ def in_order(program: Program, platform: str) -> list[Step]:
     second = {n.key.removesuffix(SUFFIX): n for n in program.nodes if n.key.endswith(SUFFIX)}
     base = originals(program)
     kernels = Kernels.of(base, Fusion.of(base, platform))
-    order = min((greedy(kernels), depth_first(kernels)), key=kernels.peak)
+    order = depth_first(kernels)
+    if platform == "gpu":
+        order = min((greedy(kernels), order), key=kernels.peak)
     nodes, steps = {n.key: n for n in program.nodes}, kernels.spread(order)
     before: dict[str, list[Node]] = {}
     for key, place in _places(base, [key for key, packed in steps if packed is None]).items() if second else ():
@@ -83,12 +87,12 @@ class Kernels:
         for node in program.nodes:
             if not (node.op.regions() or fusion.is_stored(node)):
                 continue
-            packs = range(len(node.operands)) if fusion.is_packer(node) else ()
+            packs = [i for i in range(len(node.operands)) if fusion.is_packer(node) and not has_one_index(node, i)]
             for index in packs:
                 name = packing(node, index)
                 found._add(name, _taken_in([node.operands[index]], made, fusion, True))
                 found.bytes[name] = size(node.operands[index])
-            read = [] if packs else fusion.readings[node.key]
+            read = [v for i, v in enumerate(node.operands) if i not in packs] if packs else fusion.readings[node.key]
             found._add(node.key, _taken_in(read, made, fusion, fusion.is_taker(node)), [v.name for v in node.results])
             found.reads[node.key] += [packing(node, i) for i in packs]
             found.bytes |= {v.name: size(v) for v in node.results}
@@ -196,17 +200,23 @@ NUMBER = 8.0
 """Bytes of a value that counts as a single number."""
 
 
+INSTRUCTIONS = 2
+"""XLA's instructions per kernel, roughly: it counts inputs, constants and tuples too, and no more wishes than these."""
+
+
 def depth_first(kernels: Kernels) -> list[str]:
     """Each kernel after what it reads: first what is wanted by many, then what takes much to make."""
     after = {key: [kernels.maker[n] for n in reads if n in kernels.maker] for key, reads in kernels.reads.items()}
-    users = Counter(maker for before in after.values() for maker in before)
+    users = Counter(maker for before in after.values() for maker in dict.fromkeys(before))
     users.update(kernels.maker[name] for name in kernels.outputs if name in kernels.maker)
     wanted: dict[str, tuple[float, float]] = {}
+    everything = 0.0
     for key in kernels.reads:
         own = sum(kernels.bytes[name] for name in kernels.makes[key])
         below = [wanted[maker] for maker in dict.fromkeys(after[key])]
         extra = max(0, users[key] - 1) + sum(e for e, _ in below)
-        wanted[key] = min(extra, len(kernels.reads)), own + sum(s for _, s in below)
+        everything += own
+        wanted[key] = min(extra, INSTRUCTIONS * len(kernels.reads)), min(everything, own + sum(s for _, s in below))
     order: dict[str, None] = {}
     roots = [kernels.maker[name] for name in kernels.outputs if name in kernels.maker]
     todo = [key for key in kernels.reads if key not in set(roots)] + sorted(roots, key=wanted.__getitem__)

@@ -58,7 +58,7 @@ def explain_no_chains(program: Program, mesh: Mesh) -> Unsatisfiable:
 
 
 def explain_unreachable(pins: Sequence[Pin | Ban], fixed: Mapping[str, Layout]) -> Unsatisfiable:
-    """Each order is one that its value's own node could follow, but whatever the other values do, nothing leads there."""
+    """Each order is one that its value's own node could follow, but nothing that the other values do leads there."""
     orders = [order_text(d) for d in demands_of(pins, fixed)]
     hint = "drop it, or order a value that is made from this one, which is resharded to its own layout"
     if any(isinstance(p, Pin) and p.partial for p in pins):

@@ -17,6 +17,7 @@ from ir.passes.eliminate_dead import eliminate_dead
 from ir.passes.expand import log_density
 from ir.passes.hoist import hoist
 from ir.passes.recentre import recentre
+from ir.passes.reciprocals import take_reciprocals
 from ir.passes.simplify import simplify
 from ir.verify import verify
 
@@ -46,7 +47,7 @@ def stages(bound: Bound, chains: int | None = None) -> Iterator[tuple[str, Progr
     yield "prologue", prologue
     yield "hoisted", main
     gradient = simplify(differentiate(main, [i.name for i in main.inputs_of("latent")]))
-    gradient = simplify(align_transforms(gradient))
+    gradient = simplify(take_reciprocals(align_transforms(gradient)))
     yield "gradient", gradient
     if chains is not None:
         yield "batched", batch(gradient, chains)

@@ -48,13 +48,15 @@ def machine_that_is_a_folder():
     return Machine.load("mine.toml")
 
 
-def planned(*pins, program=regression(n=10_007, d=6), mesh="row=4,col=2"):
-    return planner.make_plan(program, Mesh.parse(mesh), machine="h100x8", pins=pins)
+def planned(*pins, program=None, mesh="row=4,col=2"):
+    return planner.make_plan(program or regression(n=10_007, d=6), Mesh.parse(mesh), machine="h100x8", pins=pins)
 
 
 OPEN = "4:whole; sum over row"
 CASES = {
-    "chains_in_no_way": lambda: planned("ban chain:whole", program=regression(n=10_007, d=6, chains=8), mesh="row=3,col=5"),
+    "chains_in_no_way": lambda: planned(
+        "ban chain:whole", program=regression(n=10_007, d=6, chains=8), mesh="row=3,col=5"
+    ),
     "no_strategy_does_that": lambda: planned("5:whole; sum over row", program=robust(n=10_007, d=6)),
     "open_sum_that_nothing_leads_to": lambda: planned("x:n=row", "1:n/row; sum over col"),
     "open_sum_of_closed_ones": lambda: planned("ban 2:whole; sum over row", "ban 2:whole; sum over col, row", OPEN),

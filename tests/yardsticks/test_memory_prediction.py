@@ -17,13 +17,11 @@ MEDIAN, LOW, HIGH = 0.10, 0.75, 1.25
 """How far the median may be off, and the least and largest ratio of predicted to XLA's bytes."""
 
 EXCUSED = {
-    "linear 10000000 1 4 chains": 1.41,
-    "linear 10000000 1 1 chains": 1.26,
-    "readout 1000000x16000000 row=2,col=2 4 chains gathers are dear": 1.33,
+    "mass 4096x4096 row=4,col=2 4 chains white:x=row,y=col chain:whole gathers are dear": 1.30,
+    "counts 256x256x256 row=2,col=2 4 chains chain:col gathers are dear": 1.33,
+    "tides 256x256x256 row=2,col=2 4 chains chain:col": 1.27,
 }
-"""Ratios allowed beyond that. On one device XLA divides by exp(sigma) as a product, and so makes -x / exp(sigma) anew
-instead of storing it next to x / exp(sigma); on meshes it stores both, which is what the rules tell. And a scatter into
-a table that is not split takes the indices as they are, where the rules suppose a packed copy."""
+"""Ratios allowed beyond that: transforms between many moves, whose kernels XLA runs in a better order than is told."""
 
 
 def ratios(cases):
