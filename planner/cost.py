@@ -28,7 +28,7 @@ from functools import lru_cache
 
 from ir.dims import TensorType
 from ir.graph import Node, Program
-from ir.layout import Collective, Layout, Move, block, collectives_of
+from ir.layout import Axes, Collective, Layout, Move, block, collectives_of
 from ir.mesh import Mesh
 from ir.op import Lookup, Map, Op, Strategy, facts
 from ir.ops.contract import Contract
@@ -99,27 +99,27 @@ class Costs:
             0.0 if fused else self.machine.launch,
         )
 
-    def collective(self, c: Collective) -> float:
-        """Seconds of one collective."""
-        if self.mesh.size(c.axes) == 1:
-            return 0.0
-        repack = 2 * c.bytes / self.machine.bandwidth("repack") if c.kind == "all_to_all" else 0.0
-        return self.machine.collective(c.kind, self.mesh, c.axes, c.bytes) + repack
+    def collective(self, kind: str, axes: Axes, size: int, inside: bool = False) -> float:
+        """Seconds of one collective with `size` bytes of operand on each device.
+
+        Collectives gather and scatter along the first dim in memory: where the dim is another one (`inside`), the
+        larger side is transposed, which counts where the machine says how fast that is.
+        """
+        n, seconds = self.mesh.size(axes), self.machine.collective(kind, self.mesh, axes, size)
+        if kind == "all_to_all" and n > 1:
+            seconds += 2 * size / self.machine.bandwidth("repack")
+        if inside and (rate := self.machine.rates("repack").bandwidth):
+            seconds += 2 * (size * n if kind == "all_gather" else size) / rate
+        return seconds
 
     def priced(self, move: Move, t: TensorType, layout: Layout) -> Iterator[tuple[Collective, float]]:
-        """The collectives of one move of a value from `layout`, each with its seconds.
-
-        Collectives gather and scatter along the first dim in memory: where the dim is another one, the larger side is
-        transposed, which counts where the machine says how fast that is.
-        """
+        """The collectives of one move of a value from `layout`, each with its seconds."""
+        inside = False
+        if (along := gathered(move)) is not None:
+            before = t.dims[: t.index(along)]
+            inside = any(d.size > self.mesh.size(layout.axes(d.name)) for d in before)
         for c in collectives_of(move, t, layout, self.mesh):
-            seconds = self.collective(c)
-            if move.kind in ("all_gather", "reduce_scatter") and (rate := self.machine.rates("repack").bandwidth):
-                along = t.index(move.source or move.target or "")
-                if any(d.size > self.mesh.size(layout.axes(d.name)) for d in t.dims[:along]):
-                    larger = c.bytes * (self.mesh.size(c.axes) if move.kind == "all_gather" else 1)
-                    seconds += 2 * larger / rate
-            yield c, seconds
+            yield c, self.collective(c.kind, c.axes, c.bytes, inside)
 
     def sent(self, c: Collective) -> float:
         """Bytes that each device sends in one collective."""
@@ -135,6 +135,11 @@ class Costs:
         """Seconds of a strategy's halo exchanges."""
         found = op.halos(types, strategy)
         return sum(self.move(m, types[i], op.operand_layout(i, types, strategy)) for i, m in found)
+
+
+def gathered(move: Move) -> str | None:
+    """The dim along which a move gathers or scatters blocks, if it does."""
+    return {"all_gather": move.source, "reduce_scatter": move.target}.get(move.kind)
 
 
 @lru_cache(maxsize=4096)
