@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import permutations, product
 
+from ir.column import Column
 from ir.dims import CHAIN, TensorType
 from ir.graph import Node
 from ir.layout import Axes, Layout
@@ -55,6 +56,24 @@ class Candidate:
     """The operands of which it takes the second copy (see `planner.recompute`)."""
 
 
+@dataclass(frozen=True)
+class Ways:
+    """All ways to run a node, in a fixed order."""
+
+    candidates: list[Candidate]
+    wants: tuple[Column, ...]
+    """By operand, its layouts."""
+    leaves: tuple[Column, ...]
+    """By result, its layouts."""
+
+    def take(self, which: list[int]) -> Ways:
+        """Some of them."""
+        if len(which) == len(self.candidates):
+            return self
+        wants, leaves = (tuple([c.take(which) for c in columns]) for columns in (self.wants, self.leaves))
+        return Ways([self.candidates[i] for i in which], wants, leaves)
+
+
 ABSENT = Candidate(Strategy(), (), (), 0.0, 0.0)
 """What a second copy is that no consumer takes."""
 
@@ -66,23 +85,29 @@ class Candidates:
     costs: Costs
     mesh: Mesh
     """The mesh axes that may be used."""
-    found: dict[tuple[Op, tuple[TensorType, ...]], list[Candidate]] = field(default_factory=dict)
+    found: dict[tuple[Op, tuple[TensorType, ...]], Ways] = field(default_factory=dict)
     layouts_found: dict[TensorType, list[Layout]] = field(default_factory=dict)
 
-    def of_node(self, node: Node) -> list[Candidate]:
-        """Every legal way to run a node, in a fixed order."""
+    def of_node(self, node: Node) -> Ways:
+        """Every legal way to run a node."""
         key = node.op, node.types
         if key not in self.found:
-            self.found[key] = list(self._of_op(*key))
+            self.found[key] = self._of_op(*key)
         return self.found[key]
 
-    def _of_op(self, op: Op, types: tuple[TensorType, ...]) -> Iterator[Candidate]:
-        work, halos = self.costs.work(op, types), any(isinstance(r, Halo) for r in op.roles(*types).values())
-        for strategy in op.strategies(types, self.mesh):
-            wants = tuple([op.operand_layout(i, types, strategy) for i in range(len(types))])
-            leaves = op.result_layouts(types, strategy)
-            exchanges = self.costs.halos(op, types, strategy) if halos else 0.0
-            yield Candidate(strategy, wants, leaves, work.seconds(strategy, wants, leaves), exchanges)
+    def _of_op(self, op: Op, types: tuple[TensorType, ...]) -> Ways:
+        placements = op.placements(types, self.mesh)
+        strategies = placements.strategies
+        wants = tuple([op.operand_column(i, types, placements) for i in range(len(types))])
+        leaves = op.result_columns(types, placements)
+        compute = self.costs.work(op, types).all_seconds(placements).tolist()
+        halos = [0.0] * len(strategies)
+        if any(isinstance(r, Halo) for r in op.roles(*types).values()):
+            halos = [self.costs.halos(op, types, s) for s in strategies]
+        by_strategy = zip(*wants, strict=True) if wants else [()] * len(strategies)
+        return Ways(
+            list(map(Candidate, strategies, by_strategy, zip(*leaves, strict=True), compute, halos)), wants, leaves
+        )
 
     def layouts(self, t: TensorType) -> list[Layout]:
         """Every layout of a value that is not partial, the whole one first."""

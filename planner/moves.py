@@ -2,12 +2,13 @@
 
 Which moves there are depends on the sizes of dims only in whether blocks are cut evenly. So they are found once for all
 types of one `Pattern` and numbered; for a type those are struck off whose cuts are uneven, and the rest is priced from
-arrays of block extents. `Costs.move` prices one move by itself: tests/planner/test_moves.py holds the two to each other.
+arrays of block extents. `Costs.move` prices one move by itself; tests/planner/test_in_bulk.py holds the two to each
+other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -55,6 +56,10 @@ class Pattern:
     found: dict[int, list[Leg]] = field(default_factory=dict)
     layouts: list[Layout] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.place = {d: i for i, d in enumerate(self.type.names)}
+        self.long = tuple([d.name for d in self.type.dims if d.size > 1])
+
     def number(self, layout: Layout) -> int:
         found = self.numbers.get(layout)
         if found is None:
@@ -67,24 +72,23 @@ class Pattern:
     def legs(self, start: int) -> list[Leg]:
         """The moves from a layout that are legal where cuts are even."""
         if start not in self.found:
-            layout, t = self.layouts[start], self.type
-            long = tuple([d.name for d in t.dims if d.size > 1])
-            moves = possible_moves(layout, t.names, long, self.mesh)
+            moves = possible_moves(self.layouts[start], self.type.names, self.long, self.mesh)
             self.found[start] = [self._leg(start, *found) for found in moves]
         return self.found[start]
 
     def _leg(self, start: int, move: Move, then: Layout, cuts: Iterable[tuple[str, int, int]]) -> Leg:
-        index, splits = self.type.index, self.layouts[start].splits
-        along = gathered(move)
+        place, along, collectives = self.place, gathered(move), 1
+        if move.kind in ("slice", "permute"):
+            collectives = rounds(self.layouts[start].splits, move.splits, self.mesh) if move.splits else 0
         return Leg(
             start,
             self.number(then),
             move,
-            tuple([(index(d), few, many) for d, few, many in cuts]),
-            0 if move.kind == "slice" else rounds(splits, move.splits, self.mesh) if move.kind == "permute" else 1,
-            -1 if move.target is None else index(move.target),
+            tuple([(place[d], few, many) for d, few, many in cuts]),
+            collectives,
+            -1 if move.target is None else place[move.target],
             self.mesh.size(move.axes),
-            -1 if along is None else index(along),
+            -1 if along is None else place[along],
             *staging(move, self.type),
         )
 
@@ -145,8 +149,9 @@ class Prices:
     """The mesh axes that may be used."""
     patterns: dict[tuple[tuple[int, ...], tuple[bool, ...], bool], Pattern] = field(default_factory=dict)
     types: dict[TensorType, Priced] = field(default_factory=dict)
-    known: dict[tuple[str, Axes, int, bool], float] = field(default_factory=dict)
-    """Of one collective: by its kind, axes and bytes, and whether it goes along a dim inside."""
+    curves: dict[tuple[str, Axes, bool], Callable[[int], float]] = field(default_factory=dict)
+    """Of one collective by its bytes: by kind and axes, and whether it goes along a dim inside."""
+    known: dict[tuple[str, Axes, bool, int], float] = field(default_factory=dict)
 
     def of(self, t: TensorType) -> Priced:
         if t not in self.types:
@@ -161,10 +166,12 @@ class Prices:
         if not leg.rounds:
             return 0.0
         kind = "collective_permute" if leg.move.kind == "permute" else leg.move.kind
-        key = kind, leg.move.axes, size, inside
-        if key not in self.known:
-            self.known[key] = self.costs.collective(*key)
-        return sum([self.known[key]] * leg.rounds)
+        key = kind, leg.move.axes, inside, size
+        if (found := self.known.get(key)) is None:
+            if key[:3] not in self.curves:
+                self.curves[key[:3]] = self.costs.curve(*key[:3])
+            found = self.known[key] = self.curves[key[:3]](size)
+        return found if leg.rounds == 1 else sum([found] * leg.rounds)
 
 
 def layout_with(layout: Layout, names: Mapping[str, str]) -> Layout:

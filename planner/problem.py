@@ -139,6 +139,7 @@ class Problem:
                 chains,
                 lambda v, x: rules.allow(v, x) and forced.get(v.name, x) == x,
                 fixed,
+                rules.orders.keys() | forced.keys(),
                 lambda v, x: _tie(v.type, x, mesh, question.keep_small),
                 question.copies,
             )

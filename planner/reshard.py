@@ -1,7 +1,7 @@
 """The cheapest way from one layout of a value to another: shortest paths in the graph of legal moves.
 
-The moves are those of `ir.layout`, priced by `planner.moves`; this file searches (Dijkstra). Among paths of equal price the one
-with fewer collectives is taken, then the one with fewer moves. The path found is what the plan stores.
+The moves are those of `ir.layout`, priced by `planner.moves`; this file searches (Dijkstra). Among paths of equal price
+the one with fewer collectives is taken, then the one with fewer moves. The path found is what the plan stores.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class LayoutGraph:
 
     type: TensorType
     index: dict[Layout, int]
+    bytes: np.ndarray
+    """Of one block, by layout."""
     seconds: np.ndarray
     """[from, to] price of the cheapest path, infinite where there is none."""
     collectives: np.ndarray
@@ -150,20 +152,17 @@ def _shortest(
     distance, before = dijkstra(graph, return_predecessors=True)
     total = np.where(np.isfinite(distance), 0.0, np.inf)
     collectives, worst = np.zeros((n, n), int), np.zeros((n, n))
-    start, end = np.indices((n, n))
-    at = end
-    while True:  # walk all paths back at once, one move a turn
-        previous = before[start, at]
-        live = (previous >= 0) & (start != at)
-        if not live.any():
-            break
-        previous = np.where(live, previous, start)
+    start, end = np.nonzero(before >= 0)
+    at, last = end, True
+    while len(start):  # walk all paths back at once, one move a turn
+        previous, path = before[start, at], (start, end)
         held = block[at] + np.where(previous == start, 0.0, block[previous])
-        held += packed[previous, at] + np.where(at == end, unpacked[previous, at], 0.0)
-        total[live] += one[previous[live], at[live]]
-        collectives[live] += many[previous[live], at[live]]
-        worst[live] = np.maximum(worst[live], held[live])
-        at = np.where(live, previous, at)
+        held += packed[previous, at] + (unpacked[previous, at] if last else 0.0)
+        total[path] += one[previous, at]
+        collectives[path] += many[previous, at]
+        worst[path] = np.maximum(worst[path], held)
+        more, last = previous != start, False
+        start, end, at = start[more], end[more], previous[more]
     scratch = np.maximum(0.0, worst - block[None, :])
     place = {layout: i for i, layout in enumerate(layouts)}
-    return LayoutGraph(t, place, total, collectives, scratch, before, taken, legs, names)
+    return LayoutGraph(t, place, block, total, collectives, scratch, before, taken, legs, names)

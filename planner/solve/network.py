@@ -42,6 +42,12 @@ class Use:
     time: tuple[int, int] = (0, 0)
     """The first and last step of the schedule at which it needs its copy."""
 
+    def by_label(self, of_layout: np.ndarray, combine: np.ufunc) -> np.ndarray:
+        """[…, label] from […, layout]: what the layouts that a label wants have, combined."""
+        if all([len(label) == 1 for label in self.wants]):
+            return of_layout[..., [w for (w,) in self.wants]]
+        return np.stack([combine.reduce(of_layout[..., list(label)], axis=-1) for label in self.wants], axis=-1)
+
 
 @dataclass
 class Star:

@@ -133,15 +133,15 @@ class Block:
 
     def pull_to_source(self, k: int | slice = slice(None)) -> None:
         """All that the pairs surely cost, for each row, is the source's."""
-        self.to_source[k] = (self.charge[k] - self.to_use[k][..., None, :]).min(axis=-1)
+        self.to_source[k] = np.minimum.reduce(self.charge[k] - self.to_use[k][..., None, :], axis=-1)
 
     def pull_to_uses(self, k: slice | np.ndarray = slice(None)) -> None:
         if isinstance(k, slice):
-            pulled = (self.charge - self.to_source[:, :, None]).min(axis=1)
+            pulled = np.minimum.reduce(self.charge - self.to_source[:, :, None], axis=1)
             pulled[~self.has] = 0.0
             self.to_use = pulled
             return
-        pulled = (self.charge[k] - self.to_source[k][:, :, None]).min(axis=1)
+        pulled = np.minimum.reduce(self.charge[k] - self.to_source[k][:, :, None], axis=1)
         pulled[~self.has[k]] = 0.0
         self.to_use[k] = pulled
 

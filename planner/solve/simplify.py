@@ -40,8 +40,7 @@ def _settle_star(star: Star, cost: list[np.ndarray]) -> Star:
     uses = [use for use in star.uses if not all(map(paid.isdisjoint, use.wants))]
     if len(uses) == 1 and len(starts) == 1:
         (use,) = uses
-        own = np.array([price[starts[0], list(label)].sum() for label in use.wants])
-        cost[use.variable] += own[use.labels]
+        cost[use.variable] += use.by_label(price[starts[0]], np.add)[use.labels]
         uses = []
     if price is star.price and len(uses) == len(star.uses):
         return star
@@ -115,7 +114,7 @@ def _barred(star: Star) -> Iterator[Barred]:
     if never:
         for use in star.uses:
             if not all(map(never.isdisjoint, use.wants)):
-                yield star, use, np.stack([finite[:, list(label)].all(axis=1) for label in use.wants], axis=1)
+                yield star, use, use.by_label(finite, np.logical_and)
 
 
 def _merge_equal(network: Network) -> list[np.ndarray]:
