@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .eliminate import Table, Tables
-from .network import Network, Use
+from .network import Network, Use, distinct
 from .pairs import Block, Messages
 
 
@@ -38,7 +38,7 @@ class Dual:
         self.cost = [v.cost for v in network.variables]
         self.blocks: list[Block] = []
         for s, star in enumerate(network.stars):
-            paid = np.minimum(star.price[np.unique(star.labels)], big)
+            paid = np.minimum(star.price[distinct(star.labels)[0]], big)
             if uses := [(u, use) for u, use in enumerate(star.uses) if _is_charged(use, paid)]:
                 self.blocks.append(Block(s, star, uses, big))
         self.own: list[list[Block]] = [[] for _ in self.cost]

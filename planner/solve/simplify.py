@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .network import Network, Star, Use, Variable
+from .network import Network, Star, Use, Variable, distinct
 
 
 def settle(network: Network) -> Network:
@@ -28,9 +28,9 @@ def settle(network: Network) -> Network:
 def _settle_star(star: Star, cost: list[np.ndarray]) -> Star:
     if not star.uses:
         return star
-    starts = np.unique(star.labels)
+    starts = distinct(star.labels)[0]
     price = star.price
-    paid = set(np.flatnonzero(price[starts].any(axis=0)).tolist())
+    paid = set(np.logical_or.reduce(price[starts] != 0).nonzero()[0].tolist())
     certain = sorted({w for use in star.uses for w in set(use.wants[0]).intersection(*use.wants)} & paid)
     if certain:
         cost[star.source] += price[star.labels][:, certain].sum(axis=1)
