@@ -18,6 +18,7 @@ import numpy as np
 from .eliminate import Table, Tables
 from .network import Network, Use, distinct
 from .pairs import Block, Messages
+from .shares import alike
 
 
 @dataclass
@@ -73,6 +74,7 @@ class Dual:
                 if count:
                     turns.append(_Turn(i, 1.0 / max(count, degree - count), blocks, uses))
         self.turns[1].reverse()
+        self.alike = alike(self.blocks)
 
     def pair_count(self) -> int:
         """How many pairs (layout of the source, label of a use) there are."""
@@ -106,9 +108,8 @@ class Dual:
                 block.pull_to_source(k)
 
     def reshare(self) -> None:
-        for block in self.blocks:
-            if len(block.pairs) > 1 and block.simple:
-                block.reshare()
+        for blocks in self.alike:
+            blocks.reshare()
 
     def ascend(self, sweeps: int) -> None:
         """Raises the bound by so many sweeps forth and back."""

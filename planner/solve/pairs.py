@@ -92,7 +92,7 @@ class Block:
         self._look_at_columns()
         self.share = self._first_shares()[:, None, :] * self.price
         self.charge_shares()
-        self.to_source = np.zeros((len(uses), len(rows)))
+        self.to_source, self.to_use = np.zeros((len(uses), len(rows))), np.zeros(self.has.shape)
         self.pull_to_uses()
 
     def _first_shares(self) -> np.ndarray:
@@ -107,8 +107,8 @@ class Block:
     def _look_at_columns(self) -> None:
         """What is true of all columns."""
         self.plain = all([len(label) == 1 for label in self.columns])
-        self.simple = self.plain or all([len(label) < 2 for label in self.columns])
-        """Whether no use ever wants two copies at once: only then are shares handed on."""
+        self.simple = all([len(label) < 2 for label in self.columns])
+        """Whether no use ever wants two copies at once."""
         self.lacks = ~self.has
 
     def add_to(self, tables: Tables, keep: Sequence[np.ndarray]) -> None:
@@ -138,7 +138,7 @@ class Block:
         if isinstance(k, slice):
             pulled = np.minimum.reduce(self.charge - self.to_source[:, :, None], axis=1)
             pulled[self.lacks] = 0.0
-            self.to_use = pulled
+            self.to_use[...] = pulled
             return
         pulled = np.minimum.reduce(self.charge[k] - self.to_source[k][:, :, None], axis=1)
         pulled[self.lacks[k]] = 0.0
@@ -146,22 +146,6 @@ class Block:
 
     def reduced(self) -> np.ndarray:
         return self.charge - self.to_source[:, :, None] - self.to_use[:, None, :]
-
-    def reshare(self) -> None:
-        """Hands the shares that a pair has in excess to the pairs that are tight there."""
-        self.pull_to_source()
-        self.pull_to_uses()
-        self.pull_to_source()
-        single = slice(None) if self.plain else np.array([self.columns.index((w,)) for w in self.layouts], int)
-        has = self.has[:, None, single]
-        excess = np.minimum(np.maximum(self.reduced()[:, :, single], 0.0), self.share)
-        tight = (excess <= 1e-9 * self.price) & has
-        share = self.share - excess
-        left = np.maximum(self.price - np.add.reduce(share), 0.0)
-        needy = np.where(np.logical_or.reduce(tight), tight, has)
-        self.share = share + np.where(needy, left / np.maximum(np.add.reduce(needy), 1), 0.0)
-        self.charge_shares()
-        self.pull_to_uses()
 
     def restrict(self, keep: Sequence[np.ndarray]) -> None:
         """Keeps the rows and columns of the kept states (indices into those there were)."""
