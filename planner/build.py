@@ -227,8 +227,10 @@ class Builder:
         key = node.op, node.types, which
         if key not in self.choices:
             ways, sizes = self.candidates.of_node(node), node.op.dims(*node.types)
-            legal = [i for i, c in enumerate(ways.candidates) if self.chains.allow_strategy(c.strategy, sizes)]
-            self.choices[key] = self._implied(node, which, ways.take(legal))
+            if self.chains.axes is not None:
+                legal = [i for i, c in enumerate(ways.candidates) if self.chains.allow_strategy(c.strategy, sizes)]
+                ways = ways.take(legal)
+            self.choices[key] = self._implied(node, which, ways)
         found = self.choices[key]
         originals = [self.second.get(v.name, v) for v in node.results]
         if found.states and self.restricted.isdisjoint(v.name for v in originals) and not self.second:
@@ -247,8 +249,7 @@ class Builder:
         tie = np.zeros(len(ways.candidates))
         for value, column in zip(node.results, leaves, strict=True):
             tie += self._ties(value, column)
-        seconds = np.array([c.compute + c.halos for c in ways.candidates], float)
-        return _Choices(ways.candidates, seconds, tie, tuple(wants), leaves)
+        return _Choices(ways.candidates, ways.seconds, tie, tuple(wants), leaves)
 
     def _ties(self, value: Value, column: Column) -> np.ndarray:
         """What breaks ties between the layouts of a column."""
@@ -268,7 +269,7 @@ class Builder:
         anew = frozenset(self.inlined.intersection(names))
         names = [n for n in names if n not in anew]
         choices = [anew.union(c) for n in range(len(names) + 1) for c in combinations(names, n)]
-        found = [replace(c, again=again) if again else c for again in choices for c in states]
+        found = [c._replace(again=again) if again else c for again in choices for c in states]
         return [ABSENT, *found] if node.key in self.second else found
 
     def _region(self, node: Node, trips: int) -> None:
@@ -433,7 +434,8 @@ def _ways(node: Node, states: list[Candidate]) -> Ways:
     """What some states want and leave, of which one may be that the node is absent."""
     wants = [Column.of(None if c is ABSENT else c.wants[i] for c in states) for i in range(len(node.operands))]
     leaves = [Column.of(None if c is ABSENT else c.leaves[i] for c in states) for i in range(len(node.results))]
-    return Ways(states, tuple(wants), tuple(leaves))
+    seconds = np.array([c.compute + c.halos for c in states], float)
+    return Ways(states, seconds, tuple(wants), tuple(leaves))
 
 
 def _set(layouts: Layout | tuple[Layout, ...] | None) -> tuple[Layout, ...]:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import permutations, product
+from typing import NamedTuple
+
+import numpy as np
 
 from ir.column import Column
 from ir.dims import CHAIN, TensorType
@@ -43,8 +46,7 @@ class Chains:
         )
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One way to run a node: what it wants, what it leaves, what it costs [seconds]."""
 
     strategy: Strategy
@@ -61,6 +63,7 @@ class Ways:
     """All ways to run a node, in a fixed order."""
 
     candidates: list[Candidate]
+    seconds: np.ndarray
     wants: tuple[Column, ...]
     """By operand, its layouts."""
     leaves: tuple[Column, ...]
@@ -71,7 +74,7 @@ class Ways:
         if len(which) == len(self.candidates):
             return self
         wants, leaves = (tuple([c.take(which) for c in columns]) for columns in (self.wants, self.leaves))
-        return Ways([self.candidates[i] for i in which], wants, leaves)
+        return Ways([self.candidates[i] for i in which], self.seconds[which], wants, leaves)
 
 
 ABSENT = Candidate(Strategy(), (), (), 0.0, 0.0)
@@ -100,14 +103,12 @@ class Candidates:
         strategies = placements.strategies
         wants = tuple([op.operand_column(i, types, placements) for i in range(len(types))])
         leaves = op.result_columns(types, placements)
-        compute = self.costs.work(op, types).all_seconds(placements).tolist()
-        halos = [0.0] * len(strategies)
+        compute, halos = self.costs.work(op, types).all_seconds(placements), np.zeros(len(strategies))
         if any(isinstance(r, Halo) for r in op.roles(*types).values()):
-            halos = [self.costs.halos(op, types, s) for s in strategies]
+            halos = np.array([self.costs.halos(op, types, s) for s in strategies])
         by_strategy = zip(*wants, strict=True) if wants else [()] * len(strategies)
-        return Ways(
-            list(map(Candidate, strategies, by_strategy, zip(*leaves, strict=True), compute, halos)), wants, leaves
-        )
+        rows = map(Candidate, strategies, by_strategy, zip(*leaves, strict=True), compute.tolist(), halos.tolist())
+        return Ways(list(rows), compute + halos, wants, leaves)
 
     def layouts(self, t: TensorType) -> list[Layout]:
         """Every layout of a value that is not partial, the whole one first."""

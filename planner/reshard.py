@@ -148,7 +148,8 @@ def _shortest(
         packed[at], unpacked[at] = (packs * block[start])[order], (unpacks * block[end])[order]
     weights = one + np.where(many > 0, _COLLECTIVE, _MOVE)
     rows, columns = np.nonzero(taken >= 0)
-    graph = csr_matrix((weights[rows, columns], (rows, columns)), shape=(n, n))
+    ends = np.concatenate([[0], np.bincount(rows, minlength=n).cumsum()])
+    graph = csr_matrix((weights[rows, columns], columns, ends), shape=(n, n))
     distance, before = dijkstra(graph, return_predecessors=True)
     total = np.where(np.isfinite(distance), 0.0, np.inf)
     collectives, worst = np.zeros((n, n), int), np.zeros((n, n))

@@ -84,7 +84,7 @@ class Dual:
         """What a variable's states cost with all that has been moved to them."""
         total = self.cost[i].copy()
         for block in self.own[i]:
-            total += block.row.spread(block.to_source.sum(axis=0))
+            total += block.row.spread(np.add.reduce(block.to_source))
         for block, k in self.used[i]:
             pair = block.pairs[k]
             total += pair.labels.spread(block.to_use[k, pair.columns])

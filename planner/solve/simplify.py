@@ -110,7 +110,7 @@ def barred_of(network: Network) -> list[Barred]:
 
 def _barred(star: Star) -> Iterator[Barred]:
     finite = np.isfinite(star.price)
-    never = set(np.flatnonzero(~finite[star.labels].all(axis=0)).tolist())
+    never = set((~np.logical_and.reduce(finite[star.labels])).nonzero()[0].tolist())
     if never:
         for use in star.uses:
             if not all(map(never.isdisjoint, use.wants)):
@@ -126,6 +126,9 @@ def _merge_equal(network: Network) -> list[np.ndarray]:
             seen[use.variable].append(use.labels)
     kept = []
     for v, views in zip(network.variables, seen, strict=True):
+        if len(v.states) == 1 or any([np.bincount(labels).max() == 1 for labels in views]):
+            kept.append(np.arange(len(v.states)))  # one star tells all of them apart
+            continue
         best: dict[tuple[int, ...], int] = {}
         for s, view in enumerate(
             zip(*(labels.tolist() for labels in views), strict=True) if views else [()] * len(v.states)
