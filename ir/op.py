@@ -13,15 +13,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import compress, permutations, product
+from itertools import compress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .column import Column
 from .dims import Dim, TensorType
-from .hashed import hash_once
-from .layout import Axes, Layout, Move, block
+from .layout import Layout, Move, block
 from .mesh import Mesh
-from .permute import Splits
+from .strategy import Left, Placements, Strategy, all_placements, arriving, arriving_column, leaving, leaving_column
 
 if TYPE_CHECKING:
     from .graph import Program, Value
@@ -62,31 +61,6 @@ class Halo(Role):
 @dataclass(frozen=True)
 class Lookup(Role):
     """A table's dim, indexed by another operand: each block answers for its own range, the result is partial."""
-
-
-@hash_once
-@dataclass(frozen=True)
-class Strategy:
-    """Where one node runs: the axes that split each of its dims, and the axes over which its operands stay partial.
-
-    A dim that the op renames is named as in the operands. `carry` (axes) and `group` (an index into `Op.linear`) say
-    that those operands arrive as partial sums and leave the result partial: legal because the op is linear in them.
-    """
-
-    splits: tuple[tuple[str, Axes], ...] = ()
-    carry: frozenset[str] = frozenset()
-    group: int = 0
-
-    @classmethod
-    def of(cls, split: Mapping[str, Axes], carry: frozenset[str] = frozenset(), group: int = 0) -> Strategy:
-        return cls(tuple(sorted((d, tuple(a)) for d, a in split.items() if a)), carry, group if carry else 0)
-
-    @property
-    def split(self) -> dict[str, Axes]:
-        return dict(self.splits)
-
-    def __str__(self) -> str:
-        return str(Layout(self.splits, self.carry))
 
 
 @dataclass(frozen=True)
@@ -181,21 +155,21 @@ class Op(ABC):
 
     def operand_layout(self, index: int, operands: tuple[TensorType, ...], strategy: Strategy) -> Layout:
         """The layout in which operand `index` must arrive."""
-        return _arriving(strategy, operands[index].names, self._carried(index, operands))
+        return arriving(strategy, operands[index].names, self._carried(index, operands))
 
     def result_layouts(self, operands: tuple[TensorType, ...], strategy: Strategy) -> tuple[Layout, ...]:
         """The layouts in which the results leave."""
         known, left = facts(self, operands), self._left(operands)
-        return tuple([_leaving(strategy, t.names, left) for t in known.results])
+        return tuple([leaving(strategy, t.names, left) for t in known.results])
 
     def operand_column(self, index: int, operands: tuple[TensorType, ...], placements: Placements) -> Column:
         """`operand_layout` by strategy."""
-        return _arriving_column(placements, operands[index].names, self._carried(index, operands))
+        return arriving_column(placements, operands[index].names, self._carried(index, operands))
 
     def result_columns(self, operands: tuple[TensorType, ...], placements: Placements) -> tuple[Column, ...]:
         """`result_layouts` by strategy."""
         known, left = facts(self, operands), self._left(operands)
-        return tuple([_leaving_column(placements, t.names, left) for t in known.results])
+        return tuple([leaving_column(placements, t.names, left) for t in known.results])
 
     def _carried(self, index: int, operands: tuple[TensorType, ...]) -> tuple[bool, ...]:
         """By group of `linear`, whether operand `index` is in it."""
@@ -251,7 +225,7 @@ class Op(ABC):
         """The same as the one object that all ops have with these strategies, or as an object of its own."""
         known = facts(self, operands)
         splittable = tuple([d for d, n in known.sizes.items() if n > 1 and not isinstance(known.roles.get(d), Whole)])
-        found = _placements(splittable, len(known.linear), mesh.names)
+        found = all_placements(splittable, len(known.linear), mesh.names)
         simple = all([isinstance(r, Map | Lookup | Whole) or r == Reduce("sum") for r in known.roles.values()])
         if simple and type(self).illegal is Op.illegal:
             return found
@@ -292,93 +266,6 @@ class Facts(NamedTuple):
 def facts(op: Op, operands: tuple[TensorType, ...]) -> Facts:
     """The op's own rules, looked up once: the search asks for them once for each of many strategies."""
     return Facts(op.roles(*operands), op.dims(*operands), op.results(*operands), op.renames(), op.linear(*operands))
-
-
-_NONE: frozenset[str] = frozenset()
-
-
-@lru_cache(maxsize=65536)
-def _restricted(splits: Splits, names: tuple[str, ...], partial: frozenset[str], reduce: str = "sum") -> Layout:
-    """The layout of a tensor with some of the dims that are split, which are sorted."""
-    return Layout(tuple([s for s in splits if s[0] in names]), partial, reduce if partial else "sum")
-
-
-class Left(NamedTuple):
-    """What becomes of an op's dims in its results."""
-
-    summed: tuple[tuple[str, str], ...]
-    """The dims that are reduced away, and how."""
-    looked_up: tuple[str, ...]
-    renames: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Placements:
-    """Several strategies, known by identity: most ops of a program share theirs with others."""
-
-    strategies: tuple[Strategy, ...]
-
-
-def _arriving(strategy: Strategy, names: tuple[str, ...], carried: tuple[bool, ...]) -> Layout:
-    """The layout of an operand with these dims, which carries partial sums in some groups."""
-    partial = strategy.carry if strategy.carry and carried[strategy.group] else _NONE
-    return _restricted(strategy.splits, names, partial)
-
-
-def _leaving(strategy: Strategy, names: tuple[str, ...], left: Left) -> Layout:
-    """The layout of a result with these dims: partial over the axes of dims that are reduced or looked up."""
-    splits, partial, kind = strategy.splits, strategy.carry, "sum"
-    for dim, how in left.summed:
-        if axes := strategy.split.get(dim):
-            partial, kind = partial.union(axes), how
-    for dim in left.looked_up:
-        partial = partial.union(strategy.split.get(dim, ()))
-    if left.renames:
-        renames = dict(left.renames)
-        splits = tuple(sorted([(renames.get(d, d), axes) for d, axes in splits]))
-    return _restricted(splits, names, partial, kind)
-
-
-@lru_cache(maxsize=4096)
-def _arriving_column(placements: Placements, names: tuple[str, ...], carried: tuple[bool, ...]) -> Column:
-    return Column.of(_arriving(s, names, carried) for s in placements.strategies)
-
-
-@lru_cache(maxsize=4096)
-def _leaving_column(placements: Placements, names: tuple[str, ...], left: Left) -> Column:
-    return Column.of(_leaving(s, names, left) for s in placements.strategies)
-
-
-@lru_cache(maxsize=1024)
-def _placements(splittable: tuple[str, ...], groups: int, axes: Axes) -> Placements:
-    """Every strategy that splits the given dims or carries one of the groups over the axes, legal or not, in order."""
-    found = []
-    for split, carry, group in _numbered_placements(len(splittable), groups, axes):
-        named = [(splittable[d], order) for d, order in split]
-        found.append(Strategy(tuple(sorted(named)), carry, group))
-    return Placements(tuple(found))
-
-
-@lru_cache(maxsize=1024)
-def _numbered_placements(
-    dims: int, groups: int, axes: Axes
-) -> list[tuple[tuple[tuple[int, Axes], ...], frozenset[str], int]]:
-    """The same with dims by number: splits, the axes that carry a group, and which."""
-    found = []
-    for choice in product([None, *range(dims + groups)], repeat=len(axes)):
-        held: dict[int, list[str]] = {}
-        carried: dict[int, set[str]] = {}
-        for axis, picked in zip(axes, choice, strict=True):
-            if picked is not None and picked < dims:
-                held.setdefault(picked, []).append(axis)
-            elif picked is not None:
-                carried.setdefault(picked - dims, set()).add(axis)
-        if len(carried) > 1:
-            continue
-        group, carry = next(iter(carried.items()), (0, set()))
-        orders = [[(d, order) for order in permutations(axes)] for d, axes in held.items()]
-        found += [(split, frozenset(carry), group) for split in product(*orders)]
-    return found
 
 
 def log2(n: int) -> float:

@@ -138,8 +138,9 @@ class Builder:
         return tuple(a for a in self.candidates.mesh.names if a not in (self.chains.axes or ()))
 
     def build(self, program: Program) -> Network:
-        fusion = Fusion.of(program, self.platform)
-        self.inlined = {v.name for v in self.second.values() if fusion.inlined[v.name]}
+        if self.second:
+            fusion = Fusion.of(program, self.platform)
+            self.inlined = {v.name for v in self.second.values() if fusion.inlined[v.name]}
         for i in program.inputs:
             self._input(i.value, 1)
         self._body(program, 1)
@@ -354,7 +355,7 @@ class Builder:
         graph = self.reshards.graph(value.type, layouts)
         index = {x: i for i, x in enumerate(layouts)}
         at = np.array([graph.index[x] for x in layouts], int)
-        grid = np.ix_(at, at)
+        grid = at[:, None], at
         star = Star(
             value,
             -1,

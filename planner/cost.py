@@ -32,7 +32,7 @@ from ir.dims import TensorType
 from ir.graph import Node, Program
 from ir.layout import Axes, Collective, Layout, Move, block, collectives_of
 from ir.mesh import Mesh
-from ir.op import Lookup, Map, Op, Placements, Strategy, facts
+from ir.op import Lookup, Map, Op, Strategy, facts
 from ir.ops.contract import Contract
 from ir.ops.fft import Fourier
 from ir.ops.gather import Gather, ScatterAdd
@@ -40,6 +40,7 @@ from ir.ops.linalg import Cholesky, TriangularSolve
 from ir.ops.pullback import Pullback
 from ir.ops.reduce import Reduction
 from ir.plan import Plan
+from ir.strategy import Placements
 
 from .curves import share
 from .machine import Machine
