@@ -110,7 +110,7 @@ def draw_pins(program: Program, mesh: Mesh, machine: planner.Machine, times: int
     largest = max(i.type.size for i in program.inputs)
     for node in program.nodes:
         if node.results[0].type.size * 8 >= largest and not node.op.regions():
-            ways[node.results[0].name] = list(dict.fromkeys(c.leaves[0] for c in candidates.of_node(node)))
+            ways[node.results[0].name] = list(dict.fromkeys(c.leaves[0] for c in candidates.of_node(node).candidates))
     others = [name for name in ways if name not in inputs]
     for _ in range(times):
         share = rng.random()

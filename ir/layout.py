@@ -87,8 +87,7 @@ def nests(size: int, mesh: Mesh, outer: Axes, inner: Axes) -> bool:
     """Whether splitting the blocks of `outer` further over `inner` gives the blocks of both."""
     if not outer or not inner:
         return True
-    whole = block(size, mesh.size(outer))
-    return block(size, mesh.size(outer + inner)) * mesh.size(inner) == whole
+    return is_even(size, mesh.size(outer), mesh.size(outer + inner))
 
 
 @dataclass(frozen=True)
@@ -160,32 +159,86 @@ def _permuted(move: Move, layout: Layout, t: TensorType, mesh: Mesh) -> Layout |
     shares = ratios(layout.splits, move.splits, mesh)
     if shares is None or any(d not in t for d in shares):
         return None
-    for dim, (cut, joined) in shares.items():
+    for dim in shares:
         few, many = (mesh.size(x.axes(dim)) for x in (layout, then))
-        if few > 1 and many > 1 and block(t[dim], many) * cut != block(t[dim], few) * joined:
+        if few > 1 and many > 1 and not is_even(t[dim], min(few, many), max(few, many)):
             return None
     return then
 
 
+Cut = tuple[str, int, int]
+"""A dim, and two numbers of parts: blocks of the fewer are to be cut into blocks of the more."""
+
+
+def is_even(size: int, few: int, many: int) -> bool:
+    """Whether cutting the blocks of `few` parts further gives the blocks of `many`."""
+    return block(size, many) * (many // few) == block(size, few)
+
+
 def moves_from(layout: Layout, t: TensorType, mesh: Mesh) -> Iterator[tuple[Move, Layout]]:
     """Every legal move from a layout with where it leads, over one axis or several at once."""
-    free = [a for a in mesh.names if a not in layout.used]
-    candidates = []
-    for axes in _subsets(sorted(layout.partial, key=mesh.names.index)):
-        candidates.append(Move("all_reduce", axes))
-        candidates += [Move("reduce_scatter", order, target=d) for order in permutations(axes) for d in t.names]
-    for dim, held in layout.splits:
-        for cut in range(len(held)):
-            candidates.append(Move("all_gather", held[cut:], source=dim))
-            candidates += [Move("all_to_all", held[cut:], source=dim, target=d) for d in t.names if d != dim]
-    for axes in _subsets(free):
-        candidates += [Move("slice", order, target=d) for order in permutations(axes) for d in t.names]
     long = tuple(d.name for d in t.dims if d.size > 1)
-    for splits in rearranged(layout.splits, tuple(free), long, mesh) if layout.splits else ():
-        candidates.append(Move("permute", moved_axes(layout.splits, splits, mesh), splits=splits))
-    for move in candidates:
-        if (then := after(move, layout, t, mesh)) is not None:
+    for move, then, cuts in possible_moves(layout, t.names, long, mesh):
+        if all(is_even(t[d], few, many) for d, few, many in cuts):
             yield move, then
+
+
+def possible_moves(
+    layout: Layout, dims: tuple[str, ...], long: tuple[str, ...], mesh: Mesh
+) -> Iterator[tuple[Move, Layout, tuple[Cut, ...]]]:
+    """Every move that is legal where dims divide evenly, with where it leads and the cuts that have to be even.
+
+    Of a type it takes no more than its dims and those that are longer than one, so that types of other sizes share
+    the answer. `after` is the law: what it says of any one move is the same.
+    """
+    splits, partial, reduce = layout.splits, layout.partial, layout.reduce
+    free = [a for a in mesh.names if a not in layout.used]
+
+    def split_further(axes: Axes, splits: Splits) -> Iterator[tuple[str, Splits, tuple[Cut, ...]]]:
+        held = dict(splits)
+        for d in dims:
+            outer = held.get(d, ())
+            few = mesh.size(outer)
+            yield d, _with(splits, d, outer + axes), ((d, few, few * mesh.size(axes)),) if outer else ()
+
+    for axes in _subsets(sorted(partial, key=mesh.names.index)):
+        left = partial.difference(axes)
+        kind = reduce if left else "sum"
+        yield Move("all_reduce", axes), Layout(splits, left, kind), ()
+        for order in permutations(axes) if reduce == "sum" else ():
+            for d, then, cuts in split_further(order, splits):
+                yield Move("reduce_scatter", order, target=d), Layout(then, left, kind), cuts
+    for dim, held in splits:
+        for at in range(len(held)):
+            rest, axes = held[:at], held[at:]
+            less, joined = _with(splits, dim, rest), ((dim, mesh.size(rest), mesh.size(held)),) if rest else ()
+            yield Move("all_gather", axes, source=dim), Layout(less, partial, reduce), joined
+            for d, then, cuts in split_further(axes, less):
+                if d != dim:
+                    yield Move("all_to_all", axes, source=dim, target=d), Layout(then, partial, reduce), joined + cuts
+    for axes in _subsets(free):
+        for order in permutations(axes):
+            for d, then, cuts in split_further(order, splits):
+                yield Move("slice", order, target=d), Layout(then, partial, reduce), cuts
+    for then in rearranged(splits, tuple(free), long, mesh) if splits else ():
+        if axes := moved_axes(splits, then, mesh):
+            yield Move("permute", axes, splits=then), Layout(then, partial, reduce), _recut(splits, then, mesh)
+
+
+def _with(splits: Splits, dim: str, axes: Axes) -> Splits:
+    """The splits with these axes along a dim."""
+    others = [s for s in splits if s[0] != dim]
+    return tuple(sorted([*others, (dim, axes)])) if axes else tuple(others)
+
+
+def _recut(before: Splits, then: Splits, mesh: Mesh) -> tuple[Cut, ...]:
+    """What a permute cuts or puts together, where both ways to split have several parts."""
+    old, found = dict(before), []
+    for dim, axes in then:
+        few, many = sorted((mesh.size(old.get(dim, ())), mesh.size(axes)))
+        if 1 < few < many:
+            found.append((dim, few, many))
+    return tuple(found)
 
 
 def _subsets(axes: list[str]) -> Iterator[Axes]:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import permutations, product
+from itertools import compress
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from .column import Column
 from .dims import Dim, TensorType
-from .layout import Axes, Layout, Move, block
+from .layout import Layout, Move, block
 from .mesh import Mesh
-from .permute import Splits
+from .strategy import Left, Placements, Strategy, all_placements, arriving, arriving_column, leaving, leaving_column
 
 if TYPE_CHECKING:
     from .graph import Program, Value
@@ -60,30 +61,6 @@ class Halo(Role):
 @dataclass(frozen=True)
 class Lookup(Role):
     """A table's dim, indexed by another operand: each block answers for its own range, the result is partial."""
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """Where one node runs: the axes that split each of its dims, and the axes over which its operands stay partial.
-
-    A dim that the op renames is named as in the operands. `carry` (axes) and `group` (an index into `Op.linear`) say
-    that those operands arrive as partial sums and leave the result partial: legal because the op is linear in them.
-    """
-
-    splits: tuple[tuple[str, Axes], ...] = ()
-    carry: frozenset[str] = frozenset()
-    group: int = 0
-
-    @classmethod
-    def of(cls, split: Mapping[str, Axes], carry: frozenset[str] = frozenset(), group: int = 0) -> Strategy:
-        return cls(tuple(sorted((d, tuple(a)) for d, a in split.items() if a)), carry, group if carry else 0)
-
-    @property
-    def split(self) -> dict[str, Axes]:
-        return dict(self.splits)
-
-    def __str__(self) -> str:
-        return str(Layout(self.splits, self.carry))
 
 
 @dataclass(frozen=True)
@@ -178,22 +155,32 @@ class Op(ABC):
 
     def operand_layout(self, index: int, operands: tuple[TensorType, ...], strategy: Strategy) -> Layout:
         """The layout in which operand `index` must arrive."""
-        carried = strategy.carry and index in facts(self, operands).linear[strategy.group]
-        return _restricted(strategy.splits, operands[index].names, strategy.carry if carried else _NONE)
+        return arriving(strategy, operands[index].names, self._carried(index, operands))
 
     def result_layouts(self, operands: tuple[TensorType, ...], strategy: Strategy) -> tuple[Layout, ...]:
         """The layouts in which the results leave."""
-        known, partial, kind = facts(self, operands), set(strategy.carry), "sum"
-        for dim, axes in strategy.splits:
-            role = known.roles.get(dim)
-            if isinstance(role, Reduce | Lookup):
-                partial.update(axes)
-            if isinstance(role, Reduce):
-                kind = role.kind
-        splits, left = strategy.splits, frozenset(partial)
-        if known.renames:
-            splits = tuple(sorted((known.renames.get(d, d), axes) for d, axes in splits))
-        return tuple([_restricted(splits, t.names, left, kind) for t in known.results])
+        known, left = facts(self, operands), self._left(operands)
+        return tuple([leaving(strategy, t.names, left) for t in known.results])
+
+    def operand_column(self, index: int, operands: tuple[TensorType, ...], placements: Placements) -> Column:
+        """`operand_layout` by strategy."""
+        return arriving_column(placements, operands[index].names, self._carried(index, operands))
+
+    def result_columns(self, operands: tuple[TensorType, ...], placements: Placements) -> tuple[Column, ...]:
+        """`result_layouts` by strategy."""
+        known, left = facts(self, operands), self._left(operands)
+        return tuple([leaving_column(placements, t.names, left) for t in known.results])
+
+    def _carried(self, index: int, operands: tuple[TensorType, ...]) -> tuple[bool, ...]:
+        """By group of `linear`, whether operand `index` is in it."""
+        return tuple([index in group for group in facts(self, operands).linear])
+
+    def _left(self, operands: tuple[TensorType, ...]) -> Left:
+        """What becomes of the dims in the results."""
+        known = facts(self, operands)
+        summed = tuple([(d, r.kind) for d, r in known.roles.items() if isinstance(r, Reduce)])
+        looked_up = tuple([d for d, r in known.roles.items() if isinstance(r, Lookup)])
+        return Left(summed, looked_up, tuple(known.renames.items()))
 
     def halos(self, operands: tuple[TensorType, ...], strategy: Strategy) -> tuple[tuple[int, Move], ...]:
         """The halo exchanges of a strategy: (operand index, move)."""
@@ -230,15 +217,20 @@ class Op(ABC):
                 return f"{self.name} takes a {kinds.pop()}, which does not commute with a partial sum"
         return None
 
-    def strategies(self, operands: tuple[TensorType, ...], mesh: Mesh) -> Iterator[Strategy]:
+    def strategies(self, operands: tuple[TensorType, ...], mesh: Mesh) -> tuple[Strategy, ...]:
         """Every legal strategy on a mesh: each axis splits a dim, carries a partial sum, or is idle."""
+        return self.placements(operands, mesh).strategies
+
+    def placements(self, operands: tuple[TensorType, ...], mesh: Mesh) -> Placements:
+        """The same as the one object that all ops have with these strategies, or as an object of its own."""
         known = facts(self, operands)
-        splittable = tuple(d for d, n in known.sizes.items() if n > 1 and not isinstance(known.roles.get(d), Whole))
-        halos = any(isinstance(r, Halo) for r in known.roles.values())
-        for strategy in _placements(splittable, len(known.linear), mesh.names):
-            sure = not strategy.carry and not halos
-            if sure or self.illegal(operands, strategy, mesh) is None:
-                yield strategy
+        splittable = tuple([d for d, n in known.sizes.items() if n > 1 and not isinstance(known.roles.get(d), Whole)])
+        found = all_placements(splittable, len(known.linear), mesh.names)
+        simple = all([isinstance(r, Map | Lookup | Whole) or r == Reduce("sum") for r in known.roles.values()])
+        if simple and type(self).illegal is Op.illegal:
+            return found
+        legal = [self.illegal(operands, s, mesh) is None for s in found.strategies]
+        return found if all(legal) else Placements(tuple(compress(found.strategies, legal)))
 
     def bytes_touched(self, operands: tuple[TensorType, ...]) -> float:
         """Memory traffic of the whole op, every operand read and every result written once [bytes]."""
@@ -274,35 +266,6 @@ class Facts(NamedTuple):
 def facts(op: Op, operands: tuple[TensorType, ...]) -> Facts:
     """The op's own rules, looked up once: the search asks for them once for each of many strategies."""
     return Facts(op.roles(*operands), op.dims(*operands), op.results(*operands), op.renames(), op.linear(*operands))
-
-
-_NONE: frozenset[str] = frozenset()
-
-
-@lru_cache(maxsize=65536)
-def _restricted(splits: Splits, names: tuple[str, ...], partial: frozenset[str], reduce: str = "sum") -> Layout:
-    """The layout of a tensor with some of the dims that are split, which are sorted."""
-    return Layout(tuple([s for s in splits if s[0] in names]), partial, reduce if partial else "sum")
-
-
-@lru_cache(maxsize=1024)
-def _placements(splittable: tuple[str, ...], groups: int, axes: Axes) -> tuple[Strategy, ...]:
-    """Every strategy that splits the given dims or carries one of the groups over the axes, legal or not, in order."""
-    found = []
-    for choice in product([None, *splittable, *range(groups)], repeat=len(axes)):
-        held: dict[str, list[str]] = {}
-        carried: dict[int, set[str]] = {}
-        for axis, picked in zip(axes, choice, strict=True):
-            if isinstance(picked, str):
-                held.setdefault(picked, []).append(axis)
-            elif picked is not None:
-                carried.setdefault(picked, set()).add(axis)
-        if len(carried) > 1:
-            continue
-        group, carry = next(iter(carried.items()), (0, set()))
-        orders = [[(d, order) for order in permutations(axes)] for d, axes in held.items()]
-        found += [Strategy.of(dict(split), frozenset(carry), group) for split in product(*orders)]
-    return tuple(found)
 
 
 def log2(n: int) -> float:

@@ -85,18 +85,20 @@ def rearranged(splits: Splits, free: Axes, dims: tuple[str, ...], mesh: Mesh) ->
     ways = _by_parts(axes, dims, mesh)
     mine = tuple(mesh.size(held.get(d, ())) for d in dims)
     found = [s for s in ways[mine] if s != splits]
+    whole = math.prod(mine)
     for parts, several in ways.items():
-        finer = parts != mine and all(p % m == 0 for p, m in zip(parts, mine, strict=True))
-        fewer = parts != mine and all(m % p == 0 for p, m in zip(parts, mine, strict=True))
-        if finer and not any(_starts_with(dict(s), held) for s in several):
+        total = math.prod(parts)
+        finer = total > whole and not any([p % m for p, m in zip(parts, mine, strict=True)])
+        fewer = total < whole <= ROUNDS * total and not any([m % p for p, m in zip(parts, mine, strict=True)])
+        if finer and not any([_starts_with(dict(s), splits) for s in several]):
             found += several
-        if fewer and math.prod(mine) // math.prod(parts) <= ROUNDS:
-            found += [s for s in several if not any(_starts_with(dict(w), dict(s)) for w in ways[mine])]
+        if fewer:
+            found += [s for s in several if not any([_starts_with(dict(w), s) for w in ways[mine]])]
     return tuple(found)
 
 
-def _starts_with(splits: dict[str, Axes], first: dict[str, Axes]) -> bool:
-    return all(splits.get(dim, ())[: len(axes)] == axes for dim, axes in first.items())
+def _starts_with(splits: dict[str, Axes], first: Splits) -> bool:
+    return all([splits.get(dim, ())[: len(axes)] == axes for dim, axes in first])
 
 
 @lru_cache(maxsize=1024)

@@ -10,13 +10,14 @@ such a node may also be absent, and each of its consumers chooses between the ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
+from ir.column import Column
 from ir.dims import TensorType
 from ir.errors import InternalError
 from ir.graph import Node, Program, Value
@@ -24,8 +25,8 @@ from ir.layout import WHOLE, Axes, Layout
 from ir.op import Op
 from ir.plan import Plan
 
-from .candidates import ABSENT, Candidate, Candidates, Chains
-from .cost import split_bytes, trips_of
+from .candidates import ABSENT, Candidate, Candidates, Chains, Ways
+from .cost import trips_of
 from .fusion import Fusion
 from .memory import Schedule, is_packed
 from .reshard import Reshards
@@ -46,8 +47,8 @@ class Impossible(Exception):
 @dataclass
 class _Wanted:
     variable: int
-    layouts: tuple[tuple[Layout, ...], ...]
-    """By state."""
+    layouts: Column
+    """Tuples of layouts."""
     consumer: str
 
 
@@ -57,7 +58,7 @@ class _Made:
 
     value: Value
     source: int
-    layouts: tuple[Layout | None, ...]
+    layouts: Column
     """By state of the source; None where it is absent."""
     trips: int
     wanted: list[_Wanted] = field(default_factory=list)
@@ -70,12 +71,10 @@ class _Choices:
     states: list[Candidate]
     seconds: np.ndarray
     tie: np.ndarray
-    wants: tuple[tuple[tuple[Layout, ...], ...], ...]
-    """By distinct operand and state, the layouts wanted."""
-    leaves: tuple[tuple[Layout | None, ...], ...]
-    """By result and state; None where the node is absent."""
-    left: tuple[tuple[Layout, ...], ...]
-    """By result, the layouts in which some state leaves it."""
+    wants: tuple[Column, ...]
+    """By distinct operand, the tuples of layouts wanted."""
+    leaves: tuple[Column, ...]
+    """By result, the layout; None where the node is absent."""
 
 
 @dataclass
@@ -89,6 +88,8 @@ class Builder:
     """Whether a value may leave its producer in a layout: the pins."""
     fixed: Mapping[str, Layout]
     """Outputs that are forced to a layout, by the name that `Plan.outputs` uses."""
+    restricted: Set[str]
+    """The names of the values that pins speak of: all others may leave their producers in any layout."""
     tie: Tie
     """What decides between layouts of equal price, smaller first; it sees no more of a value than its type."""
     copies: float = 0.0
@@ -105,8 +106,10 @@ class Builder:
     """Of those originals, the ones that the compiler makes inside the kernels that use them."""
     choices: dict[tuple[Op, tuple[TensorType, ...], tuple[int, ...]], _Choices] = field(default_factory=dict)
     """By op, types and which operands are one value: what nobody restricts."""
-    tuples: dict[tuple[Any, ...], tuple[Any, ...]] = field(default_factory=dict)
-    """One tuple for all equal ones, so that they are told apart by identity."""
+    columns: dict[tuple[Any, ...], Column] = field(default_factory=dict)
+    """One column for all equal ones, so that they are told apart by identity."""
+    tied: dict[tuple[TensorType, int], np.ndarray] = field(default_factory=dict)
+    """Tie-breaks by type and identity of a column."""
     stars: dict[tuple[Any, ...], Star] = field(default_factory=dict)
     """A star for each type, layouts of the source and layouts wanted: prices and labels are shared by all alike."""
 
@@ -118,6 +121,7 @@ class Builder:
             self.chains,
             self.allow,
             self.fixed,
+            self.restricted,
             self.tie,
             copies=self.copies,
             second=second,
@@ -134,8 +138,9 @@ class Builder:
         return tuple(a for a in self.candidates.mesh.names if a not in (self.chains.axes or ()))
 
     def build(self, program: Program) -> Network:
-        fusion = Fusion.of(program, self.platform)
-        self.inlined = {v.name for v in self.second.values() if fusion.inlined[v.name]}
+        if self.second:
+            fusion = Fusion.of(program, self.platform)
+            self.inlined = {v.name for v in self.second.values() if fusion.inlined[v.name]}
         for i in program.inputs:
             self._input(i.value, 1)
         self._body(program, 1)
@@ -157,7 +162,7 @@ class Builder:
             variable = next(v for v, n in self.nodes.items() if n.key == node.key)
             states = self.variables[variable].states
             packs = [c is not ABSENT and is_packed(node, index, c.strategy) for c in states]
-            layouts = self._one(c.wants[index] if p else None for c, p in zip(states, packs, strict=True))
+            layouts = Column.of(c.wants[index] if p else None for c, p in zip(states, packs, strict=True))
         star = self._priced(Value(f"packed:{name}", node.types[index]), layouts, [])
         return replace(star, source=variable, life=life)
 
@@ -184,18 +189,18 @@ class Builder:
         states = [x for x in self._layouts(value) if self.allow(value, x)]
         if not states:
             raise Impossible(value, None)
-        variable = self._variable(value.name, states, [0.0] * len(states), [self.tie(value, x) for x in states])
-        self.made[value.name] = _Made(value, variable, self._one(states), trips)
+        column = self._one(Column.of(states))
+        variable = self._variable(value.name, states, [0.0] * len(states), self._ties(value, column))
+        self.made[value.name] = _Made(value, variable, column, trips)
         self.inputs[variable] = [value]
         return variable
 
-    def _want(self, value: Value, variable: int, layouts: Iterable[tuple[Layout, ...]], consumer: str) -> None:
+    def _want(self, value: Value, variable: int, layouts: Column, consumer: str) -> None:
         self.made[value.name].wanted.append(_Wanted(variable, self._one(layouts), consumer))
 
-    def _one(self, items: Iterable[Any]) -> tuple[Any, ...]:
-        """The one tuple that holds these items."""
-        found = tuple(items)
-        return self.tuples.setdefault(found, found)
+    def _one(self, column: Column) -> Column:
+        """The one column that equals this one."""
+        return self.columns.setdefault((column.distinct, column.at.tobytes()), column)
 
     def _body(self, program: Program, trips: int) -> None:
         for node in program.nodes:
@@ -211,8 +216,9 @@ class Builder:
         for value, wants in zip(dict.fromkeys(node.operands), found.wants, strict=True):
             if (kept := self.second.get(value.name)) is not None:
                 again = [kept.name in c.again for c in found.states]
-                self._want(kept, variable, (() if a else w for a, w in zip(again, wants, strict=True)), node.key)
-                wants = (w if a else () for a, w in zip(again, wants, strict=True))
+                first = Column.of(() if a else w for a, w in zip(again, wants, strict=True))
+                self._want(kept, variable, first, node.key)
+                wants = Column.of(w if a else () for a, w in zip(again, wants, strict=True))
             self._want(value, variable, wants, node.key)
         for value, leaves in zip(node.results, found.leaves, strict=True):
             self.made[value.name] = _Made(value, variable, leaves, trips)
@@ -222,30 +228,38 @@ class Builder:
         which = tuple(node.operands.index(v) for v in node.operands)
         key = node.op, node.types, which
         if key not in self.choices:
-            sizes = node.op.dims(*node.types)
-            legal = [c for c in self.candidates.of_node(node) if self.chains.allow_strategy(c.strategy, sizes)]
-            self.choices[key] = self._implied(node, which, legal)
-        found, originals = self.choices[key], [self.second.get(v.name, v) for v in node.results]
-        free = all(self.allow(v, x) for v, left in zip(originals, found.left, strict=True) for x in left)
-        if free and found.states and not self.second:
+            ways, sizes = self.candidates.of_node(node), node.op.dims(*node.types)
+            if self.chains.axes is not None:
+                legal = [i for i, c in enumerate(ways.candidates) if self.chains.allow_strategy(c.strategy, sizes)]
+                ways = ways.take(legal)
+            self.choices[key] = self._implied(node, which, ways)
+        found = self.choices[key]
+        originals = [self.second.get(v.name, v) for v in node.results]
+        if found.states and self.restricted.isdisjoint(v.name for v in originals) and not self.second:
             return found
-        states = [c for c in found.states if all(self.allow(v, x) for v, x in zip(originals, c.leaves, strict=True))]
-        if not states:
+        allowed = [c for c in found.states if all(self.allow(v, x) for v, x in zip(originals, c.leaves, strict=True))]
+        if not allowed:
             raise Impossible(node.results[0], node)
-        return self._implied(node, which, self._with_second(node, states) if self.second else states)
+        return self._implied(node, which, _ways(node, self._with_second(node, allowed) if self.second else allowed))
 
-    def _implied(self, node: Node, which: tuple[int, ...], states: list[Candidate]) -> _Choices:
+    def _implied(self, node: Node, which: tuple[int, ...], ways: Ways) -> _Choices:
         wants = []
         for operand in dict.fromkeys(which):
-            at = [i for i, first in enumerate(which) if first == operand]
-            wants.append(self._one(() if c is ABSENT else tuple(dict.fromkeys(c.wants[i] for i in at)) for c in states))
-        leaves = tuple(
-            self._one(None if c is ABSENT else c.leaves[i] for c in states) for i in range(len(node.results))
-        )
-        tie = [sum(self.tie(v, x) for v, x in zip(node.results, c.leaves, strict=c is not ABSENT)) for c in states]
-        seconds = np.array([c.compute + c.halos for c in states], float)
-        left = tuple(tuple(x for x in dict.fromkeys(by_state) if x is not None) for by_state in leaves)
-        return _Choices(states, seconds, np.array(tie, float), tuple(wants), leaves, left)
+            at = [column for column, first in zip(ways.wants, which, strict=True) if first == operand]
+            wants.append(self._one(at[0].each(_set) if len(at) == 1 else Column.of(map(_set, zip(*at, strict=True)))))
+        leaves = tuple(map(self._one, ways.leaves))
+        tie = np.zeros(len(ways.candidates))
+        for value, column in zip(node.results, leaves, strict=True):
+            tie += self._ties(value, column)
+        return _Choices(ways.candidates, ways.seconds, tie, tuple(wants), leaves)
+
+    def _ties(self, value: Value, column: Column) -> np.ndarray:
+        """What breaks ties between the layouts of a column."""
+        key = value.type, id(column)
+        if key not in self.tied:
+            each = [0.0 if x is None else self.tie(value, x) for x in column.distinct]
+            self.tied[key] = np.array(each, float)[column.at]
+        return self.tied[key]
 
     def _with_second(self, node: Node, states: list[Candidate]) -> list[Candidate]:
         """The states with every choice of the operands that are taken recomputed, and absence for a second copy.
@@ -257,7 +271,7 @@ class Builder:
         anew = frozenset(self.inlined.intersection(names))
         names = [n for n in names if n not in anew]
         choices = [anew.union(c) for n in range(len(names) + 1) for c in combinations(names, n)]
-        found = [replace(c, again=again) if again else c for again in choices for c in states]
+        found = [c._replace(again=again) if again else c for again in choices for c in states]
         return [ABSENT, *found] if node.key in self.second else found
 
     def _region(self, node: Node, trips: int) -> None:
@@ -270,7 +284,7 @@ class Builder:
         self._body(region, inner)
         self._outputs(region, f"{region.name}:")
         for outer, variable in fed:
-            self._want(outer, variable, [(x,) for x in self.variables[variable].states], node.key)
+            self._want(outer, variable, self._each(variable), node.key)
         for i, value in enumerate(node.results):
             name = node.op.result_from(i)  # type: ignore[attr-defined]
             variable = self.outputs[f"{region.name}:{name}"]
@@ -281,7 +295,7 @@ class Builder:
                     raise Impossible(value, node)
                 self._narrow(variable, keep)
                 states = self.variables[variable].states
-            self.made[value.name] = _Made(value, variable, self._one(states), trips)
+            self.made[value.name] = _Made(value, variable, self._one(Column.of(states)), trips)
             self.inputs.setdefault(variable, []).append(value)
 
     def _narrow(self, variable: int, keep: list[int]) -> None:
@@ -290,10 +304,10 @@ class Builder:
         self.variables[variable] = Variable(v.name, [v.states[s] for s in keep], v.cost[keep], v.tie[keep])
         for made in self.made.values():
             if made.source == variable:
-                made.layouts = self._one(made.layouts[s] for s in keep)
+                made.layouts = self._one(made.layouts.take(keep))
             for wanted in made.wanted:
                 if wanted.variable == variable:
-                    wanted.layouts = self._one(wanted.layouts[s] for s in keep)
+                    wanted.layouts = self._one(wanted.layouts.take(keep))
 
     def _outputs(self, program: Program, prefix: str) -> None:
         for name, value in program.outputs:
@@ -303,15 +317,19 @@ class Builder:
                 states = [x for x in self._layouts(value) if self.fixed.get(prefix + name, x) == x]
                 if not states:
                     raise Impossible(value, None)
-                tie = [self.tie(value, x) for x in states]
+                tie = self._ties(value, self._one(Column.of(states)))
                 variable = self._variable(f"output {prefix}{name}", states, [0.0] * len(states), tie)
             self.outputs[prefix + name] = variable
-            self._want(value, variable, [(x,) for x in self.variables[variable].states], f"output {prefix}{name}")
+            self._want(value, variable, self._each(variable), f"output {prefix}{name}")
+
+    def _each(self, variable: int) -> Column:
+        """What an input or output wants: the layout that its state is."""
+        return Column.of((x,) for x in self.variables[variable].states)
 
     def _star(self, made: _Made, schedule: Schedule) -> Star:
         uses = [w for w in made.wanted if w.variable != made.source]
         for w in made.wanted:
-            if w.variable == made.source and w.layouts != tuple((x,) for x in made.layouts):
+            if w.variable == made.source and tuple(w.layouts) != tuple((x,) for x in made.layouts):
                 raise InternalError(f"{made.value} is tied to itself in another layout")
         key = made.value.type, id(made.layouts), *(id(w.layouts) for w in uses)
         if key not in self.stars:
@@ -331,35 +349,31 @@ class Builder:
             ],
         )
 
-    def _priced(
-        self, value: Value, made: tuple[Layout | None, ...], wanted: Sequence[tuple[tuple[Layout, ...], ...]]
-    ) -> Star:
+    def _priced(self, value: Value, made: Column, wanted: Sequence[Column]) -> Star:
         """The star of a value left and wanted so, for one trip: prices and labels, not yet who leaves and wants it."""
-        left = dict.fromkeys(x for x in made if x is not None)
-        wants = [tuple(dict.fromkeys(by_state)) for by_state in wanted]
-        layouts = list(dict.fromkeys([*left, *(x for label in wants for sets in label for x in sets)]))
+        left = [x for x in made.distinct if x is not None]
+        layouts = list(dict.fromkeys([*left, *(x for column in wanted for sets in column.distinct for x in sets)]))
         graph = self.reshards.graph(value.type, layouts)
         index = {x: i for i, x in enumerate(layouts)}
         at = np.array([graph.index[x] for x in layouts], int)
-        grid = np.ix_(at, at)
+        grid = at[:, None], at
         star = Star(
             value,
             -1,
-            np.array([len(layouts) if x is None else index[x] for x in made], int),
+            np.array([len(layouts) if x is None else index[x] for x in made.distinct], int)[made.at],
             layouts,
             graph.seconds[grid],
             graph.collectives[grid],
-            bytes=np.array([split_bytes(value.type, x, self.reshards.mesh) for x in layouts], float),
+            bytes=graph.bytes[at],
             scratch=graph.scratch[grid],
         )
-        if None in made:
+        if None in made.distinct:
             _add_absence(star)
-        for by_state, sets in zip(wanted, wants, strict=True):
-            indices = {s: tuple(index[x] for x in s) for s in sets}
-            distinct = sorted(indices.values())
-            rank = {i: n for n, i in enumerate(distinct)}
-            number = {s: rank[i] for s, i in indices.items()}
-            star.uses.append(Use(-1, np.array([number[s] for s in by_state], int), distinct))
+        for column in wanted:
+            indices = [tuple([index[x] for x in sets]) for sets in column.distinct]
+            distinct = sorted(indices)
+            rank = {x: n for n, x in enumerate(distinct)}
+            star.uses.append(Use(-1, np.array([rank[x] for x in indices], int)[column.at], distinct))
         return star
 
     def _life(self, value: Value, schedule: Schedule) -> tuple[int, int]:
@@ -416,6 +430,21 @@ class Builder:
             recompute=recompute,
             copies=self.copies,
         )
+
+
+def _ways(node: Node, states: list[Candidate]) -> Ways:
+    """What some states want and leave, of which one may be that the node is absent."""
+    wants = [Column.of(None if c is ABSENT else c.wants[i] for c in states) for i in range(len(node.operands))]
+    leaves = [Column.of(None if c is ABSENT else c.leaves[i] for c in states) for i in range(len(node.results))]
+    seconds = np.array([c.compute + c.halos for c in states], float)
+    return Ways(states, seconds, tuple(wants), tuple(leaves))
+
+
+def _set(layouts: Layout | tuple[Layout, ...] | None) -> tuple[Layout, ...]:
+    """The layouts wanted of a value, each once; none where the node is absent."""
+    if layouts is None:
+        return ()
+    return (layouts,) if isinstance(layouts, Layout) else tuple(dict.fromkeys(x for x in layouts if x is not None))
 
 
 def _own(star: Star) -> np.ndarray:

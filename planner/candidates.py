@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import permutations, product
+from typing import NamedTuple
 
+import numpy as np
+
+from ir.column import Column
 from ir.dims import CHAIN, TensorType
 from ir.graph import Node
 from ir.layout import Axes, Layout
@@ -42,8 +46,7 @@ class Chains:
         )
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One way to run a node: what it wants, what it leaves, what it costs [seconds]."""
 
     strategy: Strategy
@@ -53,6 +56,25 @@ class Candidate:
     halos: float
     again: frozenset[str] = frozenset()
     """The operands of which it takes the second copy (see `planner.recompute`)."""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """All ways to run a node, in a fixed order."""
+
+    candidates: list[Candidate]
+    seconds: np.ndarray
+    wants: tuple[Column, ...]
+    """By operand, its layouts."""
+    leaves: tuple[Column, ...]
+    """By result, its layouts."""
+
+    def take(self, which: list[int]) -> Ways:
+        """Some of them."""
+        if len(which) == len(self.candidates):
+            return self
+        wants, leaves = (tuple([c.take(which) for c in columns]) for columns in (self.wants, self.leaves))
+        return Ways([self.candidates[i] for i in which], self.seconds[which], wants, leaves)
 
 
 ABSENT = Candidate(Strategy(), (), (), 0.0, 0.0)
@@ -66,23 +88,27 @@ class Candidates:
     costs: Costs
     mesh: Mesh
     """The mesh axes that may be used."""
-    found: dict[tuple[Op, tuple[TensorType, ...]], list[Candidate]] = field(default_factory=dict)
+    found: dict[tuple[Op, tuple[TensorType, ...]], Ways] = field(default_factory=dict)
     layouts_found: dict[TensorType, list[Layout]] = field(default_factory=dict)
 
-    def of_node(self, node: Node) -> list[Candidate]:
-        """Every legal way to run a node, in a fixed order."""
+    def of_node(self, node: Node) -> Ways:
+        """Every legal way to run a node."""
         key = node.op, node.types
         if key not in self.found:
-            self.found[key] = list(self._of_op(*key))
+            self.found[key] = self._of_op(*key)
         return self.found[key]
 
-    def _of_op(self, op: Op, types: tuple[TensorType, ...]) -> Iterator[Candidate]:
-        work, halos = self.costs.work(op, types), any(isinstance(r, Halo) for r in op.roles(*types).values())
-        for strategy in op.strategies(types, self.mesh):
-            wants = tuple([op.operand_layout(i, types, strategy) for i in range(len(types))])
-            leaves = op.result_layouts(types, strategy)
-            exchanges = self.costs.halos(op, types, strategy) if halos else 0.0
-            yield Candidate(strategy, wants, leaves, work.seconds(strategy, wants, leaves), exchanges)
+    def _of_op(self, op: Op, types: tuple[TensorType, ...]) -> Ways:
+        placements = op.placements(types, self.mesh)
+        strategies = placements.strategies
+        wants = tuple([op.operand_column(i, types, placements) for i in range(len(types))])
+        leaves = op.result_columns(types, placements)
+        compute, halos = self.costs.work(op, types).all_seconds(placements), np.zeros(len(strategies))
+        if any(isinstance(r, Halo) for r in op.roles(*types).values()):
+            halos = np.array([self.costs.halos(op, types, s) for s in strategies])
+        by_strategy = zip(*wants, strict=True) if wants else [()] * len(strategies)
+        rows = map(Candidate, strategies, by_strategy, zip(*leaves, strict=True), compute.tolist(), halos.tolist())
+        return Ways(list(rows), compute + halos, wants, leaves)
 
     def layouts(self, t: TensorType) -> list[Layout]:
         """Every layout of a value that is not partial, the whole one first."""

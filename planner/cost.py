@@ -22,13 +22,15 @@ it: it is charged no launch and a quarter of its memory traffic.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from ir.dims import TensorType
 from ir.graph import Node, Program
-from ir.layout import Collective, Layout, Move, block, collectives_of
+from ir.layout import Axes, Collective, Layout, Move, block, collectives_of
 from ir.mesh import Mesh
 from ir.op import Lookup, Map, Op, Strategy, facts
 from ir.ops.contract import Contract
@@ -38,6 +40,7 @@ from ir.ops.linalg import Cholesky, TriangularSolve
 from ir.ops.pullback import Pullback
 from ir.ops.reduce import Reduction
 from ir.plan import Plan
+from ir.strategy import Placements
 
 from .curves import share
 from .machine import Machine
@@ -60,6 +63,10 @@ class Work:
     byte_seconds: float
     """Per byte of operand or result."""
     launch: float
+    renames: Mapping[str, str]
+    """What dims of the operands are called in the results."""
+    results: int
+    """How many of the types are results."""
 
     def seconds(self, strategy: Strategy, wants: Sequence[Layout], leaves: Sequence[Layout]) -> float:
         """Seconds of one block, with the layouts of operands and results that the strategy implies."""
@@ -71,6 +78,22 @@ class Work:
         for t, layout in zip(self.types, (*wants, *leaves), strict=True):
             touched += split_bytes(t, layout, mesh)
         return max(self.flop_seconds * part, self.byte_seconds * touched) + self.launch
+
+    def all_seconds(self, placements: Placements) -> np.ndarray:
+        """The same for many strategies at once."""
+        parts, count = _parts(placements, self.mesh), len(placements.strategies)
+        renamed = {self.renames.get(d, d): p for d, p in parts.items()}
+        part, touched = np.ones(count), np.zeros(count, int)
+        for dim, p in parts.items():
+            if dim in self.sizes:
+                part *= -(-self.sizes[dim] // p) / self.sizes[dim]
+        for i, t in enumerate(self.types):
+            held = parts if i < len(self.types) - self.results else renamed
+            total = np.full(count, t.itemsize)
+            for d in t.dims:
+                total *= -(-d.size // held[d.name]) if d.name in held else d.size
+            touched += total
+        return np.maximum(self.flop_seconds * part, self.byte_seconds * touched) + self.launch
 
 
 @dataclass(frozen=True)
@@ -97,29 +120,38 @@ class Costs:
             flops / self.machine.flops(known.results[0].dtype, kind),
             passes * (FUSED_TRAFFIC if fused else 1.0) / self.machine.bandwidth(kind),
             0.0 if fused else self.machine.launch,
+            known.renames,
+            len(known.results),
         )
 
-    def collective(self, c: Collective) -> float:
-        """Seconds of one collective."""
-        if self.mesh.size(c.axes) == 1:
-            return 0.0
-        repack = 2 * c.bytes / self.machine.bandwidth("repack") if c.kind == "all_to_all" else 0.0
-        return self.machine.collective(c.kind, self.mesh, c.axes, c.bytes) + repack
+    def collective(self, kind: str, axes: Axes, size: int, inside: bool = False) -> float:
+        """Seconds of one collective with `size` bytes of operand on each device.
+
+        Collectives gather and scatter along the first dim in memory: where the dim is another one (`inside`), the
+        larger side is transposed, which counts where the machine says how fast that is.
+        """
+        return self.curve(kind, axes, inside)(size)
+
+    def curve(self, kind: str, axes: Axes, inside: bool = False) -> Callable[[int], float]:
+        """The same by size."""
+        n, machine = self.mesh.size(axes), self.machine
+        alone = machine.curve(kind, self.mesh, axes)
+        if kind == "all_to_all" and n > 1:
+            bandwidth = machine.bandwidth("repack")
+            return lambda size: alone(size) + 2 * size / bandwidth
+        if inside and (rate := machine.rates("repack").bandwidth):
+            larger = n if kind == "all_gather" else 1
+            return lambda size: alone(size) + 2 * (size * larger) / rate
+        return alone
 
     def priced(self, move: Move, t: TensorType, layout: Layout) -> Iterator[tuple[Collective, float]]:
-        """The collectives of one move of a value from `layout`, each with its seconds.
-
-        Collectives gather and scatter along the first dim in memory: where the dim is another one, the larger side is
-        transposed, which counts where the machine says how fast that is.
-        """
+        """The collectives of one move of a value from `layout`, each with its seconds."""
+        inside = False
+        if (along := gathered(move)) is not None:
+            before = t.dims[: t.index(along)]
+            inside = any(d.size > self.mesh.size(layout.axes(d.name)) for d in before)
         for c in collectives_of(move, t, layout, self.mesh):
-            seconds = self.collective(c)
-            if move.kind in ("all_gather", "reduce_scatter") and (rate := self.machine.rates("repack").bandwidth):
-                along = t.index(move.source or move.target or "")
-                if any(d.size > self.mesh.size(layout.axes(d.name)) for d in t.dims[:along]):
-                    larger = c.bytes * (self.mesh.size(c.axes) if move.kind == "all_gather" else 1)
-                    seconds += 2 * larger / rate
-            yield c, seconds
+            yield c, self.collective(c.kind, c.axes, c.bytes, inside)
 
     def sent(self, c: Collective) -> float:
         """Bytes that each device sends in one collective."""
@@ -135,6 +167,11 @@ class Costs:
         """Seconds of a strategy's halo exchanges."""
         found = op.halos(types, strategy)
         return sum(self.move(m, types[i], op.operand_layout(i, types, strategy)) for i, m in found)
+
+
+def gathered(move: Move) -> str | None:
+    """The dim along which a move gathers or scatters blocks, if it does."""
+    return move.source if move.kind == "all_gather" else move.target if move.kind == "reduce_scatter" else None
 
 
 @lru_cache(maxsize=4096)
@@ -171,9 +208,20 @@ def whole_bytes(t: TensorType) -> int:
     return t.size * t.itemsize
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=1024)
+def _parts(placements: Placements, mesh: Mesh) -> dict[str, np.ndarray]:
+    """By dim, in the order of names, into how many parts each strategy splits it."""
+    found: dict[str, np.ndarray] = {}
+    for i, strategy in enumerate(placements.strategies):
+        for dim, axes in strategy.splits:
+            if dim not in found:
+                found[dim] = np.ones(len(placements.strategies), int)
+            found[dim][i] = mesh.size(axes)
+    return dict(sorted(found.items()))
+
+
 def split_bytes(t: TensorType, layout: Layout, mesh: Mesh) -> int:
-    """`ir.layout.block_bytes`, looking only at the dims that are split: the search asks for millions."""
+    """`ir.layout.block_bytes`, looking only at the dims that are split."""
     sizes, total = t.sizes, t.size * t.itemsize
     for dim, axes in layout.splits:
         total = total // sizes[dim] * block(sizes[dim], mesh.size(axes))

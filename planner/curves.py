@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 Points = tuple[tuple[float, float], ...]
@@ -58,8 +58,8 @@ class Curve:
         return self.seconds(alike) + self.latency * (math.log2(n) / math.log2(self.n) - 1)
 
 
-def read_curves(curves: Sequence[Curve], kind: str, nodes: int, per: int, size: float) -> float:
-    """Seconds of a collective, from the curves of its kind on one link.
+def curve_of(curves: Sequence[Curve], kind: str, nodes: int, per: int) -> Callable[[float], float]:
+    """Seconds of a collective by bytes of operand, from the curves of its kind on one link.
 
     Of the numbers of devices per node that were measured the one nearest to the group's counts; between two numbers of
     nodes (or, inside a node, of devices) the seconds go straight in log2 of both.
@@ -73,9 +73,13 @@ def read_curves(curves: Sequence[Curve], kind: str, nodes: int, per: int, size: 
     at = [c.per if inside else c.nodes for c in steps]
     right = bisect_right(at, wanted)
     if right and (at[right - 1] == wanted or right == len(at)):
-        return steps[right - 1].for_group(kind, n, size)
+        return lambda size: steps[right - 1].for_group(kind, n, size)
     if right == 0:
-        return steps[0].for_group(kind, n, size)
-    low, high = steps[right - 1].for_group(kind, n, size), steps[right].for_group(kind, n, size)
+        return lambda size: steps[0].for_group(kind, n, size)
     part = math.log(wanted / at[right - 1]) / math.log(at[right] / at[right - 1])
-    return low * (high / low) ** part
+
+    def between(size: float) -> float:
+        low, high = steps[right - 1].for_group(kind, n, size), steps[right].for_group(kind, n, size)
+        return low * (high / low) ** part
+
+    return between

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 from ir.errors import Diagnostic
 from ir.mesh import Mesh
 
-from .curves import Curve, read_curves, share
+from .curves import Curve, curve_of, share
 
 KINDS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "collective_permute")
 WORK = ("elementwise", "reduce", "matmul", "fft", "gather", "scatter", "linalg", "repack")
@@ -44,14 +44,19 @@ class Link:
         at = KINDS.index(kind)
         return self.alpha[at], self.beta[at]
 
-    def seconds(self, kind: str, nodes: int, per: int, size: float) -> float:
-        """Seconds of a collective among `nodes` × `per` devices, `size` bytes of operand on each."""
+    def curve(self, kind: str, nodes: int, per: int) -> Callable[[float], float]:
+        """Seconds of a collective among `nodes` × `per` devices by the bytes of operand on each."""
         if curves := self.curves[KINDS.index(kind)]:
-            return read_curves(curves, kind, nodes, per, size)
+            return curve_of(curves, kind, nodes, per)
         alpha, beta = self.times(kind)
         n = nodes * per
         latency = alpha if kind == "collective_permute" else alpha * math.log2(n)
-        return latency + share(kind, n) * size / beta
+        sent = share(kind, n)
+        return lambda size: latency + sent * size / beta
+
+    def seconds(self, kind: str, nodes: int, per: int, size: float) -> float:
+        """The same for one size."""
+        return self.curve(kind, nodes, per)(size)
 
 
 @dataclass(frozen=True)
@@ -156,25 +161,33 @@ class Machine:
 
     def collective(self, kind: str, mesh: Mesh, axes: tuple[str, ...], size: float) -> float:
         """Seconds of a collective along mesh axes with `size` bytes of operand on each device."""
+        return self.curve(kind, mesh, axes)(size)
+
+    def curve(self, kind: str, mesh: Mesh, axes: tuple[str, ...]) -> Callable[[float], float]:
+        """The same by size."""
         nodes, per = self.group(mesh, axes)
         if nodes * per == 1:
-            return 0.0
+            return lambda size: 0.0
         if nodes == 1:
-            return self.inside.seconds(kind, 1, per, size)
-        found = self.across.seconds(kind, nodes, per, size)
-        return min(found, self._in_stages(kind, nodes, per, size)) if self.staged and per > 1 else found
+            return self.inside.curve(kind, 1, per)
+        found = self.across.curve(kind, nodes, per)
+        staged = self._in_stages(kind, nodes, per) if self.staged and per > 1 else None
+        return found if staged is None else lambda size: min(found(size), staged(size))
 
-    def _in_stages(self, kind: str, nodes: int, per: int, size: float) -> float:
+    def _in_stages(self, kind: str, nodes: int, per: int) -> Callable[[float], float] | None:
         """As communication libraries do it with one network adapter per device, all of them at work."""
-        inside, across = self.inside.seconds, self.across.seconds
+        inside, across = self.inside.curve, self.across.curve
         if kind == "all_reduce":
-            ends = inside("reduce_scatter", 1, per, size) + inside("all_gather", 1, per, size / per)
-            return ends + across("all_reduce", nodes, 1, size / per)
+            scatter, gather = inside("reduce_scatter", 1, per), inside("all_gather", 1, per)
+            between = across("all_reduce", nodes, 1)
+            return lambda size: scatter(size) + gather(size / per) + between(size / per)
         if kind == "reduce_scatter":
-            return inside(kind, 1, per, size) + across(kind, nodes, 1, size / per)
+            scatter, between = inside(kind, 1, per), across(kind, nodes, 1)
+            return lambda size: scatter(size) + between(size / per)
         if kind == "all_gather":
-            return across(kind, nodes, 1, size) + inside(kind, 1, per, nodes * size)
-        return math.inf
+            gather, between = inside(kind, 1, per), across(kind, nodes, 1)
+            return lambda size: between(size) + gather(nodes * size)
+        return None
 
 
 _NO_RATES = Rates()

@@ -310,18 +310,22 @@ def scratch_bytes(plan: Plan, value: Value, wanted: Layout, stored: bool = True)
 
 
 def staging_bytes(move: Move, t: TensorType, before: Layout, after: Layout, mesh: Mesh) -> tuple[float, float]:
-    """What a collective holds beside its operand and its result: before it runs, and to unpack its result.
+    """What a collective holds beside its operand and its result: before it runs, and to unpack its result."""
+    packs, unpacks = staging(move, t)
+    packed = float(block_bytes(t, before, mesh)) if packs else 0.0
+    return packed, float(block_bytes(t, after, mesh)) if unpacks else 0.0
+
+
+def staging(move: Move, t: TensorType) -> tuple[bool, bool]:
+    """Whether a collective packs its operand, and whether it unpacks its result.
 
     An all-to-all packs its operand into one piece for each device. Where the dim along which blocks are cut or joined
     is not the first in memory, a reduce-scatter packs its operand and an all-gather unpacks its result; no more than
     is needed where the next move cuts the result down.
     """
     cut = move.target if move.kind == "reduce_scatter" else move.source if move.kind == "all_gather" else None
-    if move.kind == "all_to_all" or (move.kind == "reduce_scatter" and cut and not leads(t, cut)):
-        return float(block_bytes(t, before, mesh)), 0.0
-    if move.kind == "all_gather" and cut and not leads(t, cut):
-        return 0.0, float(block_bytes(t, after, mesh))
-    return 0.0, 0.0
+    inside = cut is not None and not leads(t, cut)
+    return move.kind == "all_to_all" or (move.kind == "reduce_scatter" and inside), move.kind == "all_gather" and inside
 
 
 def leads(t: TensorType, dim: str) -> bool:

@@ -29,6 +29,7 @@ from .build import Builder, Impossible
 from .candidates import Candidates, Chains
 from .cost import Costs, evaluate, split_bytes, whole_bytes
 from .memory import peak_bytes
+from .moves import Prices
 from .orders import Ban, Pin, Unsatisfiable
 from .pins import Rules, chains_of, check_pins, named_axes
 from .recompute import Again, check_again, with_second_copies
@@ -131,14 +132,15 @@ class Problem:
         named = named_axes(pins) | {a for x in fixed.values() for a in x.used}
         usable = mesh.without(a for a in mesh.names if mesh.size(a) == 1 and a not in named)
         candidates = Candidates(costs, usable)
-        options, impossible, moves = [], [], {}
+        options, impossible, prices = [], [], Prices(costs, usable)
         for chains in _chain_choices(program, usable, rules):
             builder = Builder(
                 candidates,
-                Reshards(costs, usable, chains, moves),
+                Reshards(costs, usable, chains, prices),
                 chains,
                 lambda v, x: rules.allow(v, x) and forced.get(v.name, x) == x,
                 fixed,
+                rules.orders.keys() | forced.keys(),
                 lambda v, x: _tie(v.type, x, mesh, question.keep_small),
                 question.copies,
             )

@@ -84,7 +84,9 @@ def explain_impossible(
     renamed = [f"'{d}' is its '{back[d]}'" for d in split if d in back]
     if reason and renamed:
         reason += f" ({', '.join(renamed)})"
-    leaves = dict.fromkeys(str(Layout(c.leaves[node.results.index(value)].splits)) for c in candidates.of_node(node))
+    leaves = dict.fromkeys(
+        str(Layout(c.leaves[node.results.index(value)].splits)) for c in candidates.of_node(node).candidates
+    )
     possible = [x for x in leaves if x != str(WHOLE)][:6]
     hint = (
         f"{node.op.name} can leave it {', '.join(possible)}" if possible else f"{node.op.name} can leave it whole only"

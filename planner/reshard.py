@@ -1,7 +1,7 @@
 """The cheapest way from one layout of a value to another: shortest paths in the graph of legal moves.
 
-The moves are those of `ir.layout`; this file prices them and searches (Dijkstra). Among paths of equal price the one
-with fewer collectives is taken, then the one with fewer moves. The path found is what the plan stores.
+The moves are those of `ir.layout`, priced by `planner.moves`; this file searches (Dijkstra). Among paths of equal price
+the one with fewer collectives is taken, then the one with fewer moves. The path found is what the plan stores.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from ir.dims import CHAIN, TensorType
-from ir.layout import Layout, Move, moves_from
+from ir.layout import Layout, Move
 from ir.mesh import Mesh
-from ir.permute import Splits
 
 from .candidates import Chains
 from .cost import Costs, split_bytes
-from .memory import staging_bytes
+from .moves import Leg, Prices, layout_with, splits_with
 
 _COLLECTIVE, _MOVE = 1e-12, 1e-13
 """What a collective and a move weigh in a tie [seconds]; taken off again from the price."""
@@ -32,6 +31,8 @@ class LayoutGraph:
 
     type: TensorType
     index: dict[Layout, int]
+    bytes: np.ndarray
+    """Of one block, by layout."""
     seconds: np.ndarray
     """[from, to] price of the cheapest path, infinite where there is none."""
     collectives: np.ndarray
@@ -39,23 +40,25 @@ class LayoutGraph:
     scratch: np.ndarray
     """[from, to] bytes that the path holds at its worst beyond the source and the copy that it makes."""
     before: np.ndarray
-    moves: dict[tuple[int, int], Move]
-    names: Mapping[str, str] = field(default_factory=dict)
-    """What dims are called here that are called otherwise in `moves`."""
+    taken: np.ndarray
+    """[from, to] which of the legs is the cheapest move, -1 where there is none."""
+    legs: list[Leg]
+    names: Mapping[str, str]
+    """What dims are called here, by what they are called in `legs`."""
 
     def path(self, start: Layout, end: Layout) -> tuple[Move, ...]:
         """The moves of the cheapest path."""
         i, j, found = self.index[start], self.index[end], []
         while j != i:
             k = int(self.before[i, j])
-            found.append(_move_with(self.moves[k, j], self.names))
+            found.append(_move_with(self.legs[self.taken[k, j]].move, self.names))
             j = k
         return tuple(reversed(found))
 
     def renamed(self, t: TensorType, names: Mapping[str, str]) -> LayoutGraph:
         """The graph of a type that is this one's but for the names of its dims."""
-        index = {_layout_with(layout, names): i for layout, i in self.index.items()}
-        return replace(self, type=t, index=index, names=names)
+        index = {layout_with(layout, names): i for layout, i in self.index.items()}
+        return replace(self, type=t, index=index, names={d: names[self.names[d]] for d in self.names})
 
 
 @dataclass
@@ -66,8 +69,8 @@ class Reshards:
     mesh: Mesh
     """The mesh axes that may be used."""
     chains: Chains = field(default_factory=Chains)
-    moves: dict[tuple[TensorType, Layout], list[tuple[Move, Layout, float]]] = field(default_factory=dict)
-    """Priced moves from a layout, whatever the rule for chains: shared between the graphs of several rules."""
+    prices: Prices | None = None
+    """Of moves, whatever the rule for chains: shared between the graphs of several rules."""
     graphs: dict[TensorType, LayoutGraph] = field(default_factory=dict)
     first: dict[tuple[tuple[int, ...], int, bool], TensorType] = field(default_factory=dict)
     """The first type that was asked for of those that differ in the names of their dims only."""
@@ -83,85 +86,84 @@ class Reshards:
         if first == t:
             made = self._build(t, wanted)
         else:
-            there, back = (dict(zip(a, b, strict=True)) for a, b in ((t.names, first.names), (first.names, t.names)))
-            made = self.graph(first, [_layout_with(layout, there) for layout in wanted]).renamed(t, back)
+            there, back = dict(zip(t.names, first.names, strict=True)), dict(zip(first.names, t.names, strict=True))
+            made = self.graph(first, [layout_with(layout, there) for layout in wanted]).renamed(t, back)
         self.graphs[t] = made
         return made
 
     def _build(self, t: TensorType, seeds: list[Layout]) -> LayoutGraph:
-        index = {layout: i for i, layout in enumerate(dict.fromkeys(seeds))}
-        queue, price, moves = list(index), {}, {}
+        """The graph of a type from its priced moves, in the numbers and names of the type's pattern."""
+        self.prices = self.prices or Prices(self.costs, self.mesh)
+        priced = self.prices.of(t)
+        pattern = priced.pattern
+        names, theirs = t.names, pattern.type.names
+        there, back = dict(zip(names, theirs, strict=True)), dict(zip(theirs, names, strict=True))
+        index = {pattern.number(layout_with(layout, there)): i for i, layout in enumerate(dict.fromkeys(seeds))}
+        queue, starts, legs, allowed = list(index), [], [], dict[int, bool]()
         while queue:
-            layout = queue.pop()
-            for move, then, seconds in self._moves_from(t, layout):
-                if not self.chains.allow(then, t):
+            starts.append(queue.pop())
+            for leg in priced.legal(starts[-1]):
+                end = leg.end
+                if end not in allowed:
+                    allowed[end] = self.chains.allow(pattern.layouts[end], pattern.type)
+                if not allowed[end]:
                     continue
-                if then not in index:
-                    index[then] = len(index)
-                    queue.append(then)
-                pair = index[layout], index[then]
-                if pair not in price or seconds < price[pair]:
-                    price[pair], moves[pair] = seconds, move
-        return _shortest(t, index, price, moves, self.mesh)
-
-    def _moves_from(self, t: TensorType, layout: Layout) -> list[tuple[Move, Layout, float]]:
-        if (t, layout) not in self.moves:
-            found = moves_from(layout, t, self.mesh)
-            self.moves[t, layout] = [(move, then, self.costs.move(move, t, layout)) for move, then in found]
-        return self.moves[t, layout]
-
-
-def _layout_with(layout: Layout, names: Mapping[str, str]) -> Layout:
-    """The layout with its dims renamed."""
-    return Layout(_splits_with(layout.splits, names), layout.partial, layout.reduce)
+                legs.append(leg)
+                if end not in index:
+                    index[end] = len(index)
+                    queue.append(end)
+        priced.price(starts)
+        pairs = ((leg, x) for s in starts for leg, x in zip(priced.legal(s), priced.seconds[s], strict=True))
+        seconds = [x for leg, x in pairs if allowed[leg.end]]
+        layouts = [layout_with(pattern.layouts[n], back) for n in index]
+        return _shortest(t, layouts, index, legs, seconds, back, self.mesh)
 
 
 def _move_with(move: Move, names: Mapping[str, str]) -> Move:
     """The move with its dims renamed."""
-    if not names:
-        return move
     source, target = (None if d is None else names[d] for d in (move.source, move.target))
-    return replace(move, source=source, target=target, splits=_splits_with(move.splits, names))
-
-
-def _splits_with(splits: Splits, names: Mapping[str, str]) -> Splits:
-    return tuple(sorted((names[d], axes) for d, axes in splits))
+    return replace(move, source=source, target=target, splits=splits_with(move.splits, names))
 
 
 def _shortest(
     t: TensorType,
-    index: dict[Layout, int],
-    price: dict[tuple[int, int], float],
-    moves: dict[tuple[int, int], Move],
+    layouts: list[Layout],
+    index: dict[int, int],
+    legs: list[Leg],
+    seconds: list[float],
+    names: Mapping[str, str],
     mesh: Mesh,
 ) -> LayoutGraph:
-    n, layouts = len(index), list(index)
-    one, many = np.zeros((n, n)), np.zeros((n, n), int)
-    packed, unpacked = np.zeros((n, n)), np.zeros((n, n))
-    weights = np.full((n, n), np.inf)
-    for (i, j), seconds in price.items():
-        one[i, j], many[i, j] = seconds, moves[i, j].kind != "slice"
-        weights[i, j] = seconds + (_COLLECTIVE if many[i, j] else _MOVE)
-        packed[i, j], unpacked[i, j] = staging_bytes(moves[i, j], t, layouts[i], layouts[j], mesh)
-    rows, columns = np.nonzero(np.isfinite(weights))
-    graph = csr_matrix((weights[rows, columns], (rows, columns)), shape=(n, n))
-    distance, before = dijkstra(graph, return_predecessors=True)
-    seconds = np.where(np.isfinite(distance), 0.0, np.inf)
-    collectives, worst = np.zeros((n, n), int), np.zeros((n, n))
+    n = len(layouts)
     block = np.array([split_bytes(t, layout, mesh) for layout in layouts], float)
-    start, end = np.indices((n, n))
-    at = end
-    while True:  # walk all paths back at once, one move a turn
-        previous = before[start, at]
-        live = (previous >= 0) & (start != at)
-        if not live.any():
-            break
-        previous = np.where(live, previous, start)
+    one, many, taken = np.full((n, n), np.inf), np.zeros((n, n), int), np.full((n, n), -1)
+    packed, unpacked = np.zeros((n, n)), np.zeros((n, n))
+    if legs:
+        found = [(index[x.start], index[x.end], x.rounds > 0, x.packs, x.unpacks) for x in legs]
+        start, end, collective, packs, unpacks = np.array(found).T
+        price = np.array(seconds)
+        order = np.lexsort((price, end, start))[::-1]  # of the moves between two layouts the first of the cheapest wins
+        at = start[order], end[order]
+        one[at], many[at], taken[at] = price[order], collective[order], order
+        packed[at], unpacked[at] = (packs * block[start])[order], (unpacks * block[end])[order]
+    weights = one + np.where(many > 0, _COLLECTIVE, _MOVE)
+    rows, columns = np.nonzero(taken >= 0)
+    ends = np.concatenate([[0], np.bincount(rows, minlength=n).cumsum()])
+    graph = csr_matrix((weights[rows, columns], columns, ends), shape=(n, n))
+    distance, before = dijkstra(graph, return_predecessors=True)
+    total = np.where(np.isfinite(distance), 0.0, np.inf)
+    collectives, worst = np.zeros((n, n), int), np.zeros((n, n))
+    start, end = np.nonzero(before >= 0)
+    at, last = end, True
+    while len(start):  # walk all paths back at once, one move a turn
+        previous, path = before[start, at], (start, end)
         held = block[at] + np.where(previous == start, 0.0, block[previous])
-        held += packed[previous, at] + np.where(at == end, unpacked[previous, at], 0.0)
-        seconds[live] += one[previous[live], at[live]]
-        collectives[live] += many[previous[live], at[live]]
-        worst[live] = np.maximum(worst[live], held[live])
-        at = np.where(live, previous, at)
+        held += packed[previous, at] + (unpacked[previous, at] if last else 0.0)
+        total[path] += one[previous, at]
+        collectives[path] += many[previous, at]
+        worst[path] = np.maximum(worst[path], held)
+        more, last = previous != start, False
+        start, end, at = start[more], end[more], previous[more]
     scratch = np.maximum(0.0, worst - block[None, :])
-    return LayoutGraph(t, index, seconds, collectives, scratch, before, moves)
+    place = {layout: i for i, layout in enumerate(layouts)}
+    return LayoutGraph(t, place, block, total, collectives, scratch, before, taken, legs, names)

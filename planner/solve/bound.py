@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .eliminate import Table, Tables
-from .network import Network, Use
+from .network import Network, Use, distinct
 from .pairs import Block, Messages
+from .shares import alike
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Dual:
         self.cost = [v.cost for v in network.variables]
         self.blocks: list[Block] = []
         for s, star in enumerate(network.stars):
-            paid = np.minimum(star.price[np.unique(star.labels)], big)
+            paid = np.minimum(star.price[distinct(star.labels)[0]], big)
             if uses := [(u, use) for u, use in enumerate(star.uses) if _is_charged(use, paid)]:
                 self.blocks.append(Block(s, star, uses, big))
         self.own: list[list[Block]] = [[] for _ in self.cost]
@@ -73,6 +74,7 @@ class Dual:
                 if count:
                     turns.append(_Turn(i, 1.0 / max(count, degree - count), blocks, uses))
         self.turns[1].reverse()
+        self.alike = alike(self.blocks)
 
     def pair_count(self) -> int:
         """How many pairs (layout of the source, label of a use) there are."""
@@ -82,7 +84,7 @@ class Dual:
         """What a variable's states cost with all that has been moved to them."""
         total = self.cost[i].copy()
         for block in self.own[i]:
-            total += block.row.spread(block.to_source.sum(axis=0))
+            total += block.row.spread(np.add.reduce(block.to_source))
         for block, k in self.used[i]:
             pair = block.pairs[k]
             total += pair.labels.spread(block.to_use[k, pair.columns])
@@ -106,9 +108,8 @@ class Dual:
                 block.pull_to_source(k)
 
     def reshare(self) -> None:
-        for block in self.blocks:
-            if len(block.pairs) > 1 and block.simple:
-                block.reshare()
+        for blocks in self.alike:
+            blocks.reshare()
 
     def ascend(self, sweeps: int) -> None:
         """Raises the bound by so many sweeps forth and back."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .network import Network
+from .network import Network, membership
 
 JOINT = 600
 """A star whose variables have no more combinations than this stays one table."""
@@ -51,7 +51,7 @@ class Wanting:
     @classmethod
     def of(cls, variable: int, member: np.ndarray, has: Callable[[], np.ndarray]) -> Wanting:
         """Of [layout, label] whether the label wants it; every label is one of some state."""
-        return cls(variable, np.asarray(member.any(axis=1)), np.asarray(member.all(axis=1)), has)
+        return cls(variable, np.logical_or.reduce(member, axis=1), np.logical_and.reduce(member, axis=1), has)
 
 
 @dataclass
@@ -70,8 +70,7 @@ class Tables:
             layouts = sorted({w for use in star.uses for label in use.wants for w in label})
             wants = []
             for use in star.uses:
-                member = np.array([[w in label for label in use.wants] for w in layouts], bool)
-                member = member.reshape(len(layouts), len(use.wants))
+                member = membership(layouts, use.wants)
                 wants.append(Wanting.of(use.variable, member, lambda m=member, use=use: m[:, use.labels]))
             tables.star(star.source, star.price[star.labels][:, layouts], wants)
         return tables
@@ -101,14 +100,14 @@ class Tables:
         if not wants:
             return
         every, some = np.array([w.every for w in wants]), np.array([w.some for w in wants])
-        paid, certain = np.asarray(price.any(axis=0)), np.asarray(every.any(axis=0))
+        paid, certain = np.logical_or.reduce(price != 0), np.logical_or.reduce(every)
         if (paid & certain).any():
             self.add((source,), lambda: price[:, certain].sum(axis=1))
-        open_ = paid & ~certain & some.any(axis=0)
+        open_ = paid & ~certain & np.logical_or.reduce(some)
         if not open_.any():
             return
-        single = open_ & (some.sum(axis=0) == 1)
-        shared = np.flatnonzero(open_ & ~single)
+        single = open_ & (np.add.reduce(some) == 1)
+        shared = (open_ & ~single).nonzero()[0]
         if len(shared):
             users = [w for w in wants if (w.some & open_).any()]
             scope = (source, *dict.fromkeys(w.variable for w in users))

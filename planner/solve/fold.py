@@ -143,6 +143,4 @@ def _ends(star: Star) -> list[int]:
 def _pair(star: Star) -> np.ndarray:
     """[layout, label] the price of what the star's only use wants."""
     (use,) = star.uses
-    if all(len(label) == 1 for label in use.wants):
-        return star.price[:, [label[0] for label in use.wants]]
-    return np.stack([star.price[:, list(label)].sum(axis=1) for label in use.wants], axis=1)
+    return use.by_label(star.price, np.add)

@@ -47,9 +47,8 @@ def _costs(network: Network, touching: Touching, i: int, states: np.ndarray) -> 
 def _star_costs(star: Star, use: Use | None, states: np.ndarray) -> np.ndarray:
     if use is None:
         wanted = sorted(star.wanted(states))
-        return star.price[star.labels][:, wanted].sum(axis=1)
-    start = int(star.labels[states[star.source]])
-    price = star.price[start].tolist()
-    others = {w for u in star.uses if u is not use for w in u.wants[u.labels[states[u.variable]]]}
-    extra = [sum([price[w] for w in label if w not in others]) for label in use.wants]
-    return np.array(extra, float)[use.labels]
+        return star.price[:, wanted].sum(axis=1)[star.labels]
+    paid = [w for u in star.uses if u is not use for w in u.wants[u.labels[states[u.variable]]]]
+    price = star.price[star.labels[states[star.source]]].copy()
+    price[paid] = 0.0
+    return use.by_label(price, np.add)[use.labels]

@@ -12,12 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ir.graph import Value
 from ir.layout import Layout
+
+
+def distinct(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The labels that occur, sorted, and for each entry which of them it is: `np.unique` for small numbers."""
+    here = np.bincount(labels) > 0
+    return here.nonzero()[0], (here.cumsum() - 1)[labels]
+
+
+def membership(layouts: Sequence[int], labels: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """[layout, label] whether the label, which wants none but these layouts, wants it."""
+    place, found = {w: i for i, w in enumerate(layouts)}, np.zeros((len(layouts), len(labels)), bool)
+    found[[place[w] for label in labels for w in label], [k for k, label in enumerate(labels) for _ in label]] = True
+    return found
 
 
 @dataclass
@@ -41,6 +55,18 @@ class Use:
     """By label, indices into the star's `layouts`; more than one where a node takes a value twice, differently."""
     time: tuple[int, int] = (0, 0)
     """The first and last step of the schedule at which it needs its copy."""
+
+    @cached_property
+    def _single(self) -> np.ndarray | None:
+        """By label, the one layout that it wants; None where some want another number."""
+        wants = [label[0] for label in self.wants if len(label) == 1]
+        return np.array(wants, int) if len(wants) == len(self.wants) else None
+
+    def by_label(self, of_layout: np.ndarray, combine: np.ufunc) -> np.ndarray:
+        """[…, label] from […, layout]: what the layouts that a label wants have, combined."""
+        if self._single is not None:
+            return of_layout[..., self._single]
+        return np.stack([combine.reduce(of_layout[..., list(label)], axis=-1) for label in self.wants], axis=-1)
 
 
 @dataclass
@@ -114,11 +140,8 @@ def _restrict_star(star: Star, keep: Sequence[np.ndarray], whole: Sequence[bool]
 
 
 def _restrict_use(use: Use, keep: np.ndarray) -> Use:
-    labels = use.labels[keep]
-    left = np.zeros(len(use.wants), bool)
-    left[labels] = True
-    wants = [label for label, here in zip(use.wants, left.tolist(), strict=True) if here]
-    return Use(use.variable, (np.cumsum(left) - 1)[labels], wants, use.time)
+    found, labels = distinct(use.labels[keep])
+    return Use(use.variable, labels, [use.wants[label] for label in found.tolist()], use.time)
 
 
 TIES = 1e-9

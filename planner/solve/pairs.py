@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .eliminate import Tables, Wanting
-from .network import Star, Use
+from .network import Star, Use, distinct, membership
 
 Wants = tuple[int, ...]
 
@@ -76,22 +76,23 @@ class Block:
 
     def __init__(self, index: int, star: Star, uses: list[tuple[int, Use]], big: float):
         self.star, self.source = index, star.source
-        rows, at = np.unique(star.labels, return_inverse=True)
+        rows, at = distinct(star.labels)
         self.rows, self.row = rows, Labels(at, len(rows))
         self.columns: list[Wants] = sorted({label for _, use in uses for label in use.wants})
         self.layouts = sorted({w for label in self.columns for w in label})
         place = {c: i for i, c in enumerate(self.columns)}
         self.price = np.minimum(star.price[rows][:, self.layouts], big)
-        self.member = np.array([[w in label for label in self.columns] for w in self.layouts], float)
+        self.member = membership(self.layouts, self.columns).astype(float)
         self.has = np.zeros((len(uses), len(self.columns)), bool)
         self.pairs: list[Pair] = []
         for k, (u, use) in enumerate(uses):
             columns = np.array([place[label] for label in use.wants], int)
             self.has[k, columns] = True
             self.pairs.append(Pair(u, use.variable, Labels(use.labels, len(columns)), columns))
+        self._look_at_columns()
         self.share = self._first_shares()[:, None, :] * self.price
         self.charge_shares()
-        self.to_source = np.zeros((len(uses), len(rows)))
+        self.to_source, self.to_use = np.zeros((len(uses), len(rows))), np.zeros(self.has.shape)
         self.pull_to_uses()
 
     def _first_shares(self) -> np.ndarray:
@@ -103,14 +104,12 @@ class Block:
         first[sure.argmax(axis=0), np.arange(len(self.layouts))] = 1.0
         return np.where(sure.any(axis=0), first, share)
 
-    @property
-    def simple(self) -> bool:
-        """Whether no use ever wants two copies at once: only then are shares handed on."""
-        return all(len(label) < 2 for label in self.columns)
-
-    @property
-    def plain(self) -> bool:
-        return all(len(label) == 1 for label in self.columns)
+    def _look_at_columns(self) -> None:
+        """What is true of all columns."""
+        self.plain = all([len(label) == 1 for label in self.columns])
+        self.simple = all([len(label) < 2 for label in self.columns])
+        """Whether no use ever wants two copies at once."""
+        self.lacks = ~self.has
 
     def add_to(self, tables: Tables, keep: Sequence[np.ndarray]) -> None:
         """Adds the star's true prices to a sum of tables over the states at the given indices."""
@@ -133,44 +132,28 @@ class Block:
 
     def pull_to_source(self, k: int | slice = slice(None)) -> None:
         """All that the pairs surely cost, for each row, is the source's."""
-        self.to_source[k] = (self.charge[k] - self.to_use[k][..., None, :]).min(axis=-1)
+        self.to_source[k] = np.minimum.reduce(self.charge[k] - self.to_use[k][..., None, :], axis=-1)
 
     def pull_to_uses(self, k: slice | np.ndarray = slice(None)) -> None:
         if isinstance(k, slice):
-            pulled = (self.charge - self.to_source[:, :, None]).min(axis=1)
-            pulled[~self.has] = 0.0
-            self.to_use = pulled
+            pulled = np.minimum.reduce(self.charge - self.to_source[:, :, None], axis=1)
+            pulled[self.lacks] = 0.0
+            self.to_use[...] = pulled
             return
-        pulled = (self.charge[k] - self.to_source[k][:, :, None]).min(axis=1)
-        pulled[~self.has[k]] = 0.0
+        pulled = np.minimum.reduce(self.charge[k] - self.to_source[k][:, :, None], axis=1)
+        pulled[self.lacks[k]] = 0.0
         self.to_use[k] = pulled
 
     def reduced(self) -> np.ndarray:
         return self.charge - self.to_source[:, :, None] - self.to_use[:, None, :]
 
-    def reshare(self) -> None:
-        """Hands the shares that a pair has in excess to the pairs that are tight there."""
-        self.pull_to_source()
-        self.pull_to_uses()
-        self.pull_to_source()
-        single = slice(None) if self.plain else np.array([self.columns.index((w,)) for w in self.layouts], int)
-        has = self.has[:, None, single]
-        excess = np.minimum(np.maximum(self.reduced()[:, :, single], 0.0), self.share)
-        tight = (excess <= 1e-9 * self.price) & has
-        share = self.share - excess
-        left = np.maximum(self.price - share.sum(axis=0), 0.0)
-        needy = np.where(tight.any(axis=0), tight, has)
-        self.share = share + np.where(needy, left / np.maximum(needy.sum(axis=0), 1), 0.0)
-        self.charge_shares()
-        self.pull_to_uses()
-
     def restrict(self, keep: Sequence[np.ndarray]) -> None:
         """Keeps the rows and columns of the kept states (indices into those there were)."""
-        rows, at = np.unique(self.row.at[keep[self.source]], return_inverse=True)
+        rows, at = distinct(self.row.at[keep[self.source]])
         self.rows, self.row = self.rows[rows], Labels(at, len(rows))
         has = np.zeros_like(self.has)
         for k, pair in enumerate(self.pairs):
-            labels, again = np.unique(pair.labels.at[keep[pair.variable]], return_inverse=True)
+            labels, again = distinct(pair.labels.at[keep[pair.variable]])
             pair.columns, pair.labels = pair.columns[labels], Labels(again, len(labels))
             has[k, pair.columns] = True
         columns = np.flatnonzero(has.any(axis=0))
@@ -180,6 +163,7 @@ class Block:
             pair.columns = place[pair.columns]
         self.columns = [self.columns[c] for c in columns]
         self.has, self.member = has[:, columns], self.member[:, columns]
+        self._look_at_columns()
         wanted = np.flatnonzero(self.member.any(axis=1))
         self.layouts, self.member = [self.layouts[w] for w in wanted], self.member[wanted]
         self.price = self.price[np.ix_(rows, wanted)]

@@ -14,7 +14,7 @@ from .fold import fold_chains
 from .guess import among, best_of, free_most, near_bounds
 from .improve import improve
 from .milp import Model
-from .network import TIES, Network, with_ties
+from .network import TIES, Network, distinct, with_ties
 from .pairs import Messages
 from .simplify import Barred, Impossible, barred_of, reduce
 
@@ -89,7 +89,7 @@ def finish(network: Network, priced: Network, left: Striking, seconds: float) ->
 
 def pair_count(network: Network) -> int:
     """How many pairs (layout of the source, label of a use) there are."""
-    return sum(len(np.unique(star.labels)) * sum(len(use.wants) for use in star.uses) for star in network.stars)
+    return sum(len(distinct(star.labels)[0]) * sum(len(use.wants) for use in star.uses) for star in network.stars)
 
 
 def strike_off(
@@ -243,7 +243,12 @@ class Striking:
 
     def _here(self, states: Sequence[np.ndarray] | np.ndarray) -> list[np.ndarray]:
         """Where the given states, one or several of each variable, are among those kept."""
-        return [np.flatnonzero(np.isin(k, s)) for k, s in zip(self.keep, states, strict=True)]
+        found = []
+        for kept, some in zip(self.keep, states, strict=True):
+            here = np.zeros(1 + max(kept.max(initial=0), np.max(some, initial=0)), bool)
+            here[some] = True
+            found.append(np.flatnonzero(here[kept]))
+        return found
 
     def _guess(self, turn: int, bounds: list[np.ndarray]) -> None:
         """Looks for a better choice."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .network import Network, Star, Use, Variable
+from .network import Network, Star, Use, Variable, distinct
 
 
 def settle(network: Network) -> Network:
@@ -28,9 +28,9 @@ def settle(network: Network) -> Network:
 def _settle_star(star: Star, cost: list[np.ndarray]) -> Star:
     if not star.uses:
         return star
-    starts = np.unique(star.labels)
+    starts = distinct(star.labels)[0]
     price = star.price
-    paid = set(np.flatnonzero(price[starts].any(axis=0)).tolist())
+    paid = set(np.logical_or.reduce(price[starts] != 0).nonzero()[0].tolist())
     certain = sorted({w for use in star.uses for w in set(use.wants[0]).intersection(*use.wants)} & paid)
     if certain:
         cost[star.source] += price[star.labels][:, certain].sum(axis=1)
@@ -40,8 +40,7 @@ def _settle_star(star: Star, cost: list[np.ndarray]) -> Star:
     uses = [use for use in star.uses if not all(map(paid.isdisjoint, use.wants))]
     if len(uses) == 1 and len(starts) == 1:
         (use,) = uses
-        own = np.array([price[starts[0], list(label)].sum() for label in use.wants])
-        cost[use.variable] += own[use.labels]
+        cost[use.variable] += use.by_label(price[starts[0]], np.add)[use.labels]
         uses = []
     if price is star.price and len(uses) == len(star.uses):
         return star
@@ -111,11 +110,11 @@ def barred_of(network: Network) -> list[Barred]:
 
 def _barred(star: Star) -> Iterator[Barred]:
     finite = np.isfinite(star.price)
-    never = set(np.flatnonzero(~finite[star.labels].all(axis=0)).tolist())
+    never = set((~np.logical_and.reduce(finite[star.labels])).nonzero()[0].tolist())
     if never:
         for use in star.uses:
             if not all(map(never.isdisjoint, use.wants)):
-                yield star, use, np.stack([finite[:, list(label)].all(axis=1) for label in use.wants], axis=1)
+                yield star, use, use.by_label(finite, np.logical_and)
 
 
 def _merge_equal(network: Network) -> list[np.ndarray]:
@@ -127,6 +126,9 @@ def _merge_equal(network: Network) -> list[np.ndarray]:
             seen[use.variable].append(use.labels)
     kept = []
     for v, views in zip(network.variables, seen, strict=True):
+        if len(v.states) == 1 or any([np.bincount(labels).max() == 1 for labels in views]):
+            kept.append(np.arange(len(v.states)))  # one star tells all of them apart
+            continue
         best: dict[tuple[int, ...], int] = {}
         for s, view in enumerate(
             zip(*(labels.tolist() for labels in views), strict=True) if views else [()] * len(v.states)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ir.errors import Diagnostic
 from ir.mesh import Mesh
 from planner import Machine
-from planner.curves import Curve, read_curves, share
+from planner.curves import Curve, curve_of, share
 from planner.machine import KINDS, Link, Rates
 from planner.machine_file import machine_of, machine_text
 
@@ -60,21 +60,21 @@ def test_groups_between_measured_ones_lie_between_them(kind):
     ]
     for size in (1e2, 1e6, 1e8):
         for n in (2, 4, 8, 16, 32):
-            assert read_curves(curves, kind, 1, n, size) == pytest.approx(law.seconds(kind, 1, n, size), rel=0.12)
-        at = [read_curves(curves, kind, 1, n, size) for n in (2, 3, 4, 5, 8, 13, 16, 17, 64)]
+            assert curve_of(curves, kind, 1, n)(size) == pytest.approx(law.seconds(kind, 1, n, size), rel=0.12)
+        at = [curve_of(curves, kind, 1, n)(size) for n in (2, 3, 4, 5, 8, 13, 16, 17, 64)]
         assert at == sorted(at) or kind == "collective_permute"
 
 
 @given(st.sampled_from(KINDS), st.integers(2, 70), st.floats(1, 1e9), st.floats(1, 50))
 def test_a_larger_message_never_takes_less_time(kind, n, size, factor):
-    assert 0 < read_curves([CURVE], kind, 1, n, size) <= read_curves([CURVE], kind, 1, n, size * factor) * (1 + 1e-12)
+    assert 0 < curve_of([CURVE], kind, 1, n)(size) <= curve_of([CURVE], kind, 1, n)(size * factor) * (1 + 1e-12)
 
 
 def test_across_nodes_the_curve_with_the_nearest_number_of_devices_per_node_counts():
     alone, full = Curve(2, 1, ((1.0, 1e-5), (1e6, 1e-3))), Curve(2, 8, ((1.0, 3e-5), (1e6, 1e-4)))
-    assert read_curves([alone, full], "all_reduce", 2, 1, 1e6) == 1e-3
-    assert read_curves([alone, full], "all_reduce", 2, 8, 1e6) == 1e-4
-    assert read_curves([alone, full], "all_reduce", 2, 4, 1e6) < 2e-4
+    assert curve_of([alone, full], "all_reduce", 2, 1)(1e6) == 1e-3
+    assert curve_of([alone, full], "all_reduce", 2, 8)(1e6) == 1e-4
+    assert curve_of([alone, full], "all_reduce", 2, 4)(1e6) < 2e-4
 
 
 # --- groups ---

@@ -1,0 +1,125 @@
+"""Strategies: where one node may run, and what follows for the layouts of its operands and results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import permutations, product
+from typing import NamedTuple
+
+from .column import Column
+from .hashed import hash_once
+from .layout import Axes, Layout
+from .permute import Splits
+
+
+@hash_once
+@dataclass(frozen=True)
+class Strategy:
+    """Where one node runs: the axes that split each of its dims, and the axes over which its operands stay partial.
+
+    A dim that the op renames is named as in the operands. `carry` (axes) and `group` (an index into `Op.linear`) say
+    that those operands arrive as partial sums and leave the result partial: legal because the op is linear in them.
+    """
+
+    splits: tuple[tuple[str, Axes], ...] = ()
+    carry: frozenset[str] = frozenset()
+    group: int = 0
+
+    @classmethod
+    def of(cls, split: Mapping[str, Axes], carry: frozenset[str] = frozenset(), group: int = 0) -> Strategy:
+        return cls(tuple(sorted((d, tuple(a)) for d, a in split.items() if a)), carry, group if carry else 0)
+
+    @property
+    def split(self) -> dict[str, Axes]:
+        return dict(self.splits)
+
+    def __str__(self) -> str:
+        return str(Layout(self.splits, self.carry))
+
+
+@dataclass(frozen=True, eq=False)
+class Placements:
+    """Several strategies, known by identity: most ops of a program share theirs with others."""
+
+    strategies: tuple[Strategy, ...]
+
+
+class Left(NamedTuple):
+    """What becomes of an op's dims in its results."""
+
+    summed: tuple[tuple[str, str], ...]
+    """The dims that are reduced away, and how."""
+    looked_up: tuple[str, ...]
+    renames: tuple[tuple[str, str], ...]
+
+
+@lru_cache(maxsize=1024)
+def all_placements(splittable: tuple[str, ...], groups: int, axes: Axes) -> Placements:
+    """Every strategy that splits the given dims or carries one of the groups over the axes, legal or not, in order."""
+    found = []
+    for split, carry, group in _numbered_placements(len(splittable), groups, axes):
+        named = [(splittable[d], order) for d, order in split]
+        found.append(Strategy(tuple(sorted(named)), carry, group))
+    return Placements(tuple(found))
+
+
+@lru_cache(maxsize=1024)
+def _numbered_placements(
+    dims: int, groups: int, axes: Axes
+) -> list[tuple[tuple[tuple[int, Axes], ...], frozenset[str], int]]:
+    """The same with dims by number: splits, the axes that carry a group, and which."""
+    found = []
+    for choice in product([None, *range(dims + groups)], repeat=len(axes)):
+        held: dict[int, list[str]] = {}
+        carried: dict[int, set[str]] = {}
+        for axis, picked in zip(axes, choice, strict=True):
+            if picked is not None and picked < dims:
+                held.setdefault(picked, []).append(axis)
+            elif picked is not None:
+                carried.setdefault(picked - dims, set()).add(axis)
+        if len(carried) > 1:
+            continue
+        group, carry = next(iter(carried.items()), (0, set()))
+        orders = [[(d, order) for order in permutations(axes)] for d, axes in held.items()]
+        found += [(split, frozenset(carry), group) for split in product(*orders)]
+    return found
+
+
+def arriving(strategy: Strategy, names: tuple[str, ...], carried: tuple[bool, ...]) -> Layout:
+    """The layout of an operand with these dims, which carries partial sums in some groups."""
+    partial = strategy.carry if strategy.carry and carried[strategy.group] else _NONE
+    return _restricted(strategy.splits, names, partial)
+
+
+def leaving(strategy: Strategy, names: tuple[str, ...], left: Left) -> Layout:
+    """The layout of a result with these dims: partial over the axes of dims that are reduced or looked up."""
+    splits, partial, kind = strategy.splits, strategy.carry, "sum"
+    kinds = dict(left.summed)
+    for dim, axes in splits:
+        if dim in kinds or dim in left.looked_up:
+            partial, kind = partial.union(axes), kinds.get(dim, kind)
+    if left.renames:
+        renames = dict(left.renames)
+        splits = tuple(sorted([(renames.get(d, d), axes) for d, axes in splits]))
+    return _restricted(splits, names, partial, kind)
+
+
+@lru_cache(maxsize=4096)
+def arriving_column(placements: Placements, names: tuple[str, ...], carried: tuple[bool, ...]) -> Column:
+    return Column.of(arriving(s, names, carried) for s in placements.strategies)
+
+
+@lru_cache(maxsize=4096)
+def leaving_column(placements: Placements, names: tuple[str, ...], left: Left) -> Column:
+    return Column.of(leaving(s, names, left) for s in placements.strategies)
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+@lru_cache(maxsize=65536)
+def _restricted(splits: Splits, names: tuple[str, ...], partial: frozenset[str], reduce: str = "sum") -> Layout:
+    """The layout of a tensor with some of the dims that are split, which are sorted."""
+    return Layout(tuple([s for s in splits if s[0] in names]), partial, reduce if partial else "sum")
