@@ -27,7 +27,7 @@ from ir.plan import Plan
 from .candidates import ABSENT, Candidate, Candidates, Chains
 from .cost import split_bytes, trips_of
 from .fusion import Fusion
-from .memory import Schedule
+from .memory import Schedule, packs_alone
 from .reshard import Reshards
 from .solve.network import Network, Star, Use, Variable
 
@@ -108,7 +108,8 @@ class Builder:
     tuples: dict[tuple[Any, ...], tuple[Any, ...]] = field(default_factory=dict)
     """One tuple for all equal ones, so that they are told apart by identity."""
     stars: dict[tuple[Any, ...], Star] = field(default_factory=dict)
-    """A star for each type, layouts of the source and layouts wanted: prices and labels are shared by all alike."""
+    """A star for each type, layouts of the source and layouts wanted, and whether it is stored: prices and labels are
+    shared by all alike."""
 
     def fresh(self, second: Mapping[str, Value]) -> Builder:
         """An empty builder under the same rules, for the program with second copies."""
@@ -312,9 +313,10 @@ class Builder:
         for w in made.wanted:
             if w.variable == made.source and w.layouts != tuple((x,) for x in made.layouts):
                 raise InternalError(f"{made.value} is tied to itself in another layout")
-        key = made.value.type, id(made.layouts), *(id(w.layouts) for w in uses)
+        stored = schedule.stored[made.value.name]
+        key = made.value.type, id(made.layouts), stored, *(id(w.layouts) for w in uses)
         if key not in self.stars:
-            self.stars[key] = self._priced(made.value, made.layouts, [w.layouts for w in uses])
+            self.stars[key] = self._priced(made.value, made.layouts, [w.layouts for w in uses], stored)
         alike = self.stars[key]
         return replace(
             alike,
@@ -322,8 +324,7 @@ class Builder:
             source=made.source,
             price=alike.price if made.trips == 1 else made.trips * alike.price,
             life=self._life(made.value, schedule),
-            stored=schedule.stored[made.value.name],
-            scratch=alike.scratch if schedule.stored[made.value.name] else alike.scratch + _own(alike),
+            stored=stored,
             uses=[
                 replace(u, variable=w.variable, time=schedule.at[w.consumer])
                 for u, w in zip(alike.uses, uses, strict=True)
@@ -331,7 +332,11 @@ class Builder:
         )
 
     def _priced(
-        self, value: Value, made: tuple[Layout | None, ...], wanted: Sequence[tuple[tuple[Layout, ...], ...]]
+        self,
+        value: Value,
+        made: tuple[Layout | None, ...],
+        wanted: Sequence[tuple[tuple[Layout, ...], ...]],
+        stored: bool = True,
     ) -> Star:
         """The star of a value left and wanted so, for one trip: prices and labels, not yet who leaves and wants it."""
         left = dict.fromkeys(x for x in made if x is not None)
@@ -351,6 +356,9 @@ class Builder:
             bytes=np.array([split_bytes(value.type, x, self.reshards.mesh) for x in layouts], float),
             scratch=graph.scratch[grid],
         )
+        if not stored:
+            moved = (star.ties > 0) & ~(graph.packs[grid] & packs_alone(self.platform))
+            star.scratch = star.scratch + np.where(moved, star.bytes[:, None], 0.0)
         if None in made:
             _add_absence(star)
         for by_state, sets in zip(wanted, wants, strict=True):
@@ -363,8 +371,8 @@ class Builder:
 
     def _life(self, value: Value, schedule: Schedule) -> tuple[int, int]:
         """From where the value is made to its last sure consumer; a second copy has none."""
-        first, last = schedule.life[value.name]
-        return (first, first) if value.name in self.second else (first, last)
+        first, _ = schedule.life[value.name]
+        return (first, first) if value.name in self.second else (first, max(first, schedule.sure[value.name]))
 
     def without_idle(self, states: Sequence[int] | np.ndarray) -> np.ndarray:
         """The states without second copies that nothing takes."""
@@ -415,11 +423,6 @@ class Builder:
             recompute=recompute,
             copies=self.copies,
         )
-
-
-def _own(star: Star) -> np.ndarray:
-    """[from, to] the bytes of a value that is not stored, as long as it is moved by a collective."""
-    return np.where(star.ties > 0, star.bytes[:, None], 0.0)
 
 
 def _add_absence(star: Star) -> None:

@@ -7,7 +7,8 @@ in which the compiler runs the kernels (`planner.order`), in a region the progra
 
 - a program's inputs and its outputs have memory throughout;
 - a value that the compiler makes inside the kernels that use it (`planner.fusion`) has no memory, and what it is made
-  of exists until the last of these kernels runs; only for a move to another layout is it stored, for that moment;
+  of exists until the last of these kernels runs; only for a move to another layout is it stored, for that moment, and
+  on GPUs not even then if the move packs what it moves;
 - any other value exists from the step that makes it to its last consumer;
 - an elementwise result is written over an operand of the same size that nobody needs afterwards; an output only over
   another elementwise result, as what libraries and loops hand over has memory of its own;
@@ -32,7 +33,7 @@ from ir.layout import Layout, Move, block_bytes, replay
 from ir.mesh import Mesh
 from ir.ops.control import Scan
 from ir.ops.gather import Gather
-from ir.passes.recompute import again
+from ir.passes.recompute import SUFFIX, again
 from ir.plan import Plan
 
 from .fusion import Fusion
@@ -47,6 +48,8 @@ class Schedule:
 
     life: dict[str, Span] = field(default_factory=dict)
     """By value: its first and last step."""
+    sure: dict[str, int] = field(default_factory=dict)
+    """By value: its last step if nothing is computed again."""
     stored: dict[str, bool] = field(default_factory=dict)
     """By value: whether it takes memory of its own."""
     at: dict[str, Span] = field(default_factory=dict)
@@ -79,11 +82,12 @@ class Schedule:
         return schedule
 
     def _make(self, value: Value, step: int, stored: bool = True) -> None:
-        self.life[value.name], self.stored[value.name] = (step, step), stored
+        self.life[value.name], self.sure[value.name], self.stored[value.name] = (step, step), step, stored
 
-    def _extend(self, value: Value, step: int) -> None:
+    def _extend(self, value: Value, step: int, sure: bool = True) -> None:
         first, last = self.life[value.name]
         self.life[value.name] = first, max(last, step)
+        self.sure[value.name] = max(self.sure[value.name], step) if sure else self.sure[value.name]
 
     def _body(self, program: Program, prefix: str, platform: str) -> None:
         fusion = Fusion.of(program, platform)
@@ -146,7 +150,7 @@ class Schedule:
                 self.at[key] = min(first, before[0]), max(last, before[1])
         for node in program.nodes:
             for value in dict.fromkeys((*node.operands, *fusion.readings[node.key])):
-                self._extend(value, self.at[node.key][1])
+                self._extend(value, self.at[node.key][1], not node.key.endswith(SUFFIX))
 
     def _write_over(self, program: Program, fusion: Fusion) -> None:
         """Lets the result of a loop begin where an operand of its size ends: one buffer serves both."""
@@ -272,8 +276,20 @@ def scratch_bytes(plan: Plan, value: Value, wanted: Layout, stored: bool = True)
         made = block_bytes(value.type, after, plan.mesh)
         packed, unpacked = staging_bytes(move, value.type, before, after, plan.mesh)
         worst = max(worst, source + made + packed + (unpacked if after == wanted else 0))
-    own = 0 if stored or all(m.kind == "slice" for m in path) else block_bytes(value.type, start, plan.mesh)
+    own = 0
+    if not stored and any(m.kind != "slice" for m in path):
+        first, _, after = next(replay(path, start, value.type, plan.mesh))
+        packs = staging_bytes(first, value.type, start, after, plan.mesh)[0] > 0
+        own = 0 if packs and packs_alone(plan.platform) else block_bytes(value.type, start, plan.mesh)
     return float(max(0.0, worst - end) + own)
+
+
+def packs_alone(platform: str) -> bool:
+    """Whether the kernel that packs a collective's operand computes it too, where it is not stored.
+
+    XLA:GPU packs by a transposition, which takes loops in (`input_transpose_fusion`); on CPUs the operand is stored.
+    """
+    return platform == "gpu"
 
 
 def staging_bytes(move: Move, t: TensorType, before: Layout, after: Layout, mesh: Mesh) -> tuple[float, float]:

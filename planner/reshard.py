@@ -38,6 +38,8 @@ class LayoutGraph:
     """[from, to] its number of collectives."""
     scratch: np.ndarray
     """[from, to] bytes that the path holds at its worst beyond the source and the copy that it makes."""
+    packs: np.ndarray
+    """[from, to] whether the first collective packs its operand, so that the value itself need not be stored for it."""
     before: np.ndarray
     moves: dict[tuple[int, int], Move]
     names: Mapping[str, str] = field(default_factory=dict)
@@ -147,7 +149,7 @@ def _shortest(
     graph = csr_matrix((weights[rows, columns], (rows, columns)), shape=(n, n))
     distance, before = dijkstra(graph, return_predecessors=True)
     seconds = np.where(np.isfinite(distance), 0.0, np.inf)
-    collectives, worst = np.zeros((n, n), int), np.zeros((n, n))
+    collectives, worst, packs = np.zeros((n, n), int), np.zeros((n, n)), np.zeros((n, n), bool)
     block = np.array([split_bytes(t, layout, mesh) for layout in layouts], float)
     start, end = np.indices((n, n))
     at = end
@@ -162,6 +164,7 @@ def _shortest(
         seconds[live] += one[previous[live], at[live]]
         collectives[live] += many[previous[live], at[live]]
         worst[live] = np.maximum(worst[live], held[live])
+        packs |= live & (previous == start) & (packed[previous, at] > 0)
         at = np.where(live, previous, at)
     scratch = np.maximum(0.0, worst - block[None, :])
-    return LayoutGraph(t, index, seconds, collectives, scratch, before, moves)
+    return LayoutGraph(t, index, seconds, collectives, scratch, packs, before, moves)
