@@ -4,8 +4,8 @@ It executes and never chooses: every operand is brought to the layout that the p
 stores, once per layout; every op computes on its blocks.
 
 What the plan recomputes stands behind a fence: a second copy takes its operands, those that are not second copies
-themselves, through `jax.lax.optimization_barrier` together with the result of the last sum or transform before it. So
-XLA can neither merge it with the first copy nor run both side by side. (XLA:CPU removes such fences.)
+themselves, through `jax.lax.optimization_barrier` together with the result of the last sum or transform before it that
+needs the first copy. So XLA can neither merge the two nor run them side by side. (XLA:CPU removes such fences.)
 """
 
 from __future__ import annotations
@@ -56,17 +56,26 @@ class _Run:
         self.blocks: dict[tuple[str, Layout], jax.Array] = {
             (i.name, plan.layouts[i.name]): b for i, b in zip(program.inputs, blocks, strict=True)
         }
-        self.second = {again(name) for name in plan.recompute}
+        self.second = {again(name): 1 << i for i, name in enumerate(plan.recompute)}
         self.fenced: dict[tuple[str, Layout, str], jax.Array] = {}
-        before = None
+        needs: dict[str, int] = {}
+        """By value, which of the first copies it needs, as bits."""
+        before: dict[str, Node] = {}
+        """By second copy, the node that it waits for."""
         for node in program.nodes:
-            self._node(node, before)
-            before = node if before is None or self._is_gate(node) else before
+            self._node(node, before.get(node.key, program.nodes[0]))
+            bits = sum({self.second.get(again(v.name), 0) for v in node.results})
+            for value in node.operands:
+                bits |= needs.get(value.name, 0)
+            needs |= {v.name: bits for v in node.results}
+            if bits and self._is_gate(node):
+                before |= {name: node for name, bit in self.second.items() if bits & bit}
 
     def _is_gate(self, node: Node) -> bool:
-        """Whether waiting for a node means waiting for what comes before it: a constant or a prior is at hand early.
+        """Whether a node is worth waiting for: the last first copy that sums, transforms or looks up.
 
-        So the gate is the last first copy that sums, transforms or looks up. Its result is held until the fence.
+        Only what needs a value is made after it: a prior, or the gradient of a sum, is at hand early. The result of the
+        node is held until the fence.
         """
         if node.key in self.second or node.op.regions():
             return False
@@ -97,9 +106,9 @@ class _Run:
             self.fenced[key] = jax.lax.optimization_barrier((self._fetch(value, layout), gate))[0]
         return self.fenced[key]
 
-    def _node(self, node: Node, before: Node | None) -> None:
+    def _node(self, node: Node, before: Node) -> None:
         wanted = list(self.plan.wanted(node))
-        if node.key in self.second and before is not None:
+        if node.key in self.second:
             blocks = [
                 self._fetch(v, layout) if v.name in self.second else self._fence(v, layout, before)
                 for v, layout in wanted

@@ -28,7 +28,7 @@ from ir.plan import Plan
 from .candidates import ABSENT, Candidate, Candidates, Chains, Ways
 from .cost import trips_of
 from .fusion import Fusion
-from .memory import Schedule, is_packed
+from .memory import Schedule, is_packed, packs_alone
 from .reshard import Reshards
 from .solve.network import Network, Star, Use, Variable
 
@@ -111,7 +111,8 @@ class Builder:
     tied: dict[tuple[TensorType, int], np.ndarray] = field(default_factory=dict)
     """Tie-breaks by type and identity of a column."""
     stars: dict[tuple[Any, ...], Star] = field(default_factory=dict)
-    """A star for each type, layouts of the source and layouts wanted: prices and labels are shared by all alike."""
+    """A star for each type, layouts of the source and layouts wanted, and whether it is stored: prices and labels are
+    shared by all alike."""
 
     def fresh(self, second: Mapping[str, Value]) -> Builder:
         """An empty builder under the same rules, for the program with second copies."""
@@ -331,9 +332,10 @@ class Builder:
         for w in made.wanted:
             if w.variable == made.source and tuple(w.layouts) != tuple((x,) for x in made.layouts):
                 raise InternalError(f"{made.value} is tied to itself in another layout")
-        key = made.value.type, id(made.layouts), *(id(w.layouts) for w in uses)
+        stored = schedule.stored[made.value.name]
+        key = made.value.type, id(made.layouts), stored, *(id(w.layouts) for w in uses)
         if key not in self.stars:
-            self.stars[key] = self._priced(made.value, made.layouts, [w.layouts for w in uses])
+            self.stars[key] = self._priced(made.value, made.layouts, [w.layouts for w in uses], stored)
         alike = self.stars[key]
         return replace(
             alike,
@@ -341,15 +343,14 @@ class Builder:
             source=made.source,
             price=alike.price if made.trips == 1 else made.trips * alike.price,
             life=self._life(made.value, schedule),
-            stored=schedule.stored[made.value.name],
-            scratch=alike.scratch if schedule.stored[made.value.name] else alike.scratch + _own(alike),
+            stored=stored,
             uses=[
                 replace(u, variable=w.variable, time=schedule.reading(w.consumer, made.value.name))
                 for u, w in zip(alike.uses, uses, strict=True)
             ],
         )
 
-    def _priced(self, value: Value, made: Column, wanted: Sequence[Column]) -> Star:
+    def _priced(self, value: Value, made: Column, wanted: Sequence[Column], stored: bool = True) -> Star:
         """The star of a value left and wanted so, for one trip: prices and labels, not yet who leaves and wants it."""
         left = [x for x in made.distinct if x is not None]
         layouts = list(dict.fromkeys([*left, *(x for column in wanted for sets in column.distinct for x in sets)]))
@@ -367,6 +368,9 @@ class Builder:
             bytes=graph.bytes[at],
             scratch=graph.scratch[grid],
         )
+        if not stored:
+            moved = (star.ties > 0) & ~(graph.packs[grid] & packs_alone(self.platform))
+            star.scratch = star.scratch + np.where(moved, star.bytes[:, None], 0.0)
         if None in made.distinct:
             _add_absence(star)
         for column in wanted:
@@ -378,8 +382,8 @@ class Builder:
 
     def _life(self, value: Value, schedule: Schedule) -> tuple[int, int]:
         """From where the value is made to its last sure consumer; a second copy has none."""
-        first, last = schedule.life[value.name]
-        return (first, first) if value.name in self.second else (first, last)
+        first, _ = schedule.life[value.name]
+        return (first, first) if value.name in self.second else (first, max(first, schedule.sure[value.name]))
 
     def without_idle(self, states: Sequence[int] | np.ndarray) -> np.ndarray:
         """The states without second copies that nothing takes."""
@@ -445,11 +449,6 @@ def _set(layouts: Layout | tuple[Layout, ...] | None) -> tuple[Layout, ...]:
     if layouts is None:
         return ()
     return (layouts,) if isinstance(layouts, Layout) else tuple(dict.fromkeys(x for x in layouts if x is not None))
-
-
-def _own(star: Star) -> np.ndarray:
-    """[from, to] the bytes of a value that is not stored, as long as it is moved by a collective."""
-    return np.where(star.ties > 0, star.bytes[:, None], 0.0)
 
 
 def _add_absence(star: Star) -> None:

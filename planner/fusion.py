@@ -50,10 +50,6 @@ ARITHMETIC = frozenset(
 """The functions that a reduction takes in (`xla/backends/cpu/ynn_support.cc`)."""
 
 
-BY_RESULT = frozenset(("exp", "expm1", "sqrt", "tanh", "sigmoid", "tan"))
-"""The functions whose gradient JAX writes in terms of their result: XLA keeps that, and not the operand."""
-
-
 SHARED = frozenset(("softplus", "logaddexp", "log_ndtr", "pow", "log_deviance"))
 """The functions of several steps whose gradient takes an expensive step of theirs, which XLA then does once."""
 
@@ -105,6 +101,10 @@ class Fusion:
 
     def is_stored(self, node: Node) -> bool:
         return self.stored[first_name(node.key)]
+
+    def unstored(self) -> set[str]:
+        """The keys of the nodes whose results have no memory."""
+        return {key for key, stored in self.stored.items() if not stored}
 
     def is_inlined(self, node: Node) -> bool:
         return self.inlined[first_name(node.key)]
@@ -162,7 +162,7 @@ def readings(program: Program) -> dict[str, list[Value]]:
     """The values that each node reads, by its key: its operands, and what XLA's simplifications add.
 
     The sign is taken out of a sum of -x, which then reads x instead. The gradient of some functions computes them
-    again, and is merged with the first time (`BY_RESULT`, `SHARED`): it reads the result.
+    again, and is merged with the first time (`SHARED`): it reads the result.
     """
     made = {v.name: n for n in program.nodes for v in n.results}
     functions: dict[tuple[Op, tuple[str, ...]], Value] = {}
@@ -177,9 +177,7 @@ def readings(program: Program) -> dict[str, list[Value]]:
             read = list(maker.operands)
         if isinstance(node.op, Pullback):
             value = functions.get((node.op.of, names(node.operands[1:])))
-            if value is not None and node.op.of.name in BY_RESULT and not is_second(node):
-                read = [node.operands[0], value]
-            elif value is not None and value.name not in early and node.op.of.name in SHARED:
+            if value is not None and value.name not in early and node.op.of.name in SHARED:
                 read.append(value)
         found[node.key] = read
     return found
@@ -201,11 +199,6 @@ def needed(program: Program, readings: Mapping[str, list[Value]] | None = None) 
                 found.add(node.key)
                 wanted += names(readings[node.key] if readings else node.operands)
     return found
-
-
-def is_second(node: Node) -> bool:
-    """Whether the node takes a second copy, which a fence keeps apart from the first."""
-    return any(v.name.endswith(SUFFIX) for v in node.operands)
 
 
 def names(values: Iterable[Value]) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ in which the compiler runs the kernels (`planner.order`), in a region the progra
 
 - a program's inputs and its outputs have memory throughout;
 - a value that the compiler makes inside the kernels that use it (`planner.fusion`) has no memory, and what it is made
-  of exists until the last of these kernels runs; only for a move to another layout is it stored, for that moment;
+  of exists until the last of these kernels runs; only for a move to another layout is it stored, for that moment, and
+  on GPUs not even then if the move packs what it moves;
 - any other value exists from the step that makes it to its last consumer;
 - an elementwise result is written over an operand of the same size that nobody needs afterwards; an output only over
   another elementwise result, as what libraries and loops hand over has memory of its own;
@@ -33,7 +34,7 @@ from ir.mesh import Mesh
 from ir.op import Strategy
 from ir.ops.control import Scan
 from ir.ops.gather import Gather, ScatterAdd
-from ir.passes.recompute import again
+from ir.passes.recompute import SUFFIX, again
 from ir.plan import Plan
 
 from .fusion import Fusion, has_one_index
@@ -48,6 +49,8 @@ class Schedule:
 
     life: dict[str, Span] = field(default_factory=dict)
     """By value: its first and last step."""
+    sure: dict[str, int] = field(default_factory=dict)
+    """By value: its last step if nothing is computed again."""
     stored: dict[str, bool] = field(default_factory=dict)
     """By value: whether it takes memory of its own."""
     at: dict[str, Span] = field(default_factory=dict)
@@ -88,11 +91,12 @@ class Schedule:
         return schedule
 
     def _make(self, value: Value, step: int, stored: bool = True) -> None:
-        self.life[value.name], self.stored[value.name] = (step, step), stored
+        self.life[value.name], self.sure[value.name], self.stored[value.name] = (step, step), step, stored
 
-    def _extend(self, name: str, step: int) -> None:
+    def _extend(self, name: str, step: int, sure: bool = True) -> None:
         first, last = self.life[name]
         self.life[name] = first, max(last, step)
+        self.sure[name] = max(self.sure[name], step) if sure else self.sure[name]
 
     def _body(self, program: Program, prefix: str, platform: str) -> None:
         fusion = Fusion.of(program, platform)
@@ -159,7 +163,7 @@ class Schedule:
             for name in names:
                 readers.setdefault(name, set()).add(kernel)
                 if name in self.life:  # not what the kernel has packed for itself
-                    self._extend(name, self.at[kernel][1])
+                    self._extend(name, self.at[kernel][1], not kernel.partition("#")[0].endswith(SUFFIX))
         inside: dict[str, set[str]] = {key: {key} for key in kernels.reads}
         for kernel, nodes in kernels.within.items():
             for key in nodes:
@@ -167,7 +171,7 @@ class Schedule:
         for node in program.nodes:
             for value in node.operands:
                 if not self.stored[value.name]:
-                    self._extend(value.name, self.at[node.key][1])
+                    self._extend(value.name, self.at[node.key][1], not node.key.endswith(SUFFIX))
                 elif node.key not in fusion.packers and not inside.get(node.key, set()) & readers.get(
                     value.name, set()
                 ):
@@ -305,8 +309,20 @@ def scratch_bytes(plan: Plan, value: Value, wanted: Layout, stored: bool = True)
         made = block_bytes(value.type, after, plan.mesh)
         packed, unpacked = staging_bytes(move, value.type, before, after, plan.mesh)
         worst = max(worst, source + made + packed + (unpacked if after == wanted else 0))
-    own = 0 if stored or all(m.kind == "slice" for m in path) else block_bytes(value.type, start, plan.mesh)
+    own = 0
+    if not stored and any(m.kind != "slice" for m in path):
+        first, _, after = next(replay(path, start, value.type, plan.mesh))
+        packs = staging_bytes(first, value.type, start, after, plan.mesh)[0] > 0
+        own = 0 if packs and packs_alone(plan.platform) else block_bytes(value.type, start, plan.mesh)
     return float(max(0.0, worst - end) + own)
+
+
+def packs_alone(platform: str) -> bool:
+    """Whether the kernel that packs a collective's operand computes it too, where it is not stored.
+
+    XLA:GPU packs by a transposition, which takes loops in (`input_transpose_fusion`); on CPUs the operand is stored.
+    """
+    return platform == "gpu"
 
 
 def staging_bytes(move: Move, t: TensorType, before: Layout, after: Layout, mesh: Mesh) -> tuple[float, float]:

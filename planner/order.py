@@ -16,12 +16,12 @@ before the first node that could use them, whoever does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
 from ir.graph import Node, Program, Value
-from ir.passes.recompute import SUFFIX, late_nodes
+from ir.passes.recompute import SUFFIX, again, places, taken_again
 
 from .fusion import Fusion, has_one_index, is_composite, originals
 
@@ -33,13 +33,15 @@ def in_order(program: Program, platform: str) -> list[Step]:
     """What happens one after another; what is inlined stands before the first kernel that it is part of."""
     second = {n.key.removesuffix(SUFFIX): n for n in program.nodes if n.key.endswith(SUFFIX)}
     base = originals(program)
-    kernels = Kernels.of(base, Fusion.of(base, platform))
+    fusion = Fusion.of(base, platform)
+    kernels = Kernels.of(base, fusion)
     order = depth_first(kernels)
     if platform == "gpu":
         order = min((greedy(kernels), order), key=kernels.peak)
     nodes, steps = {n.key: n for n in program.nodes}, kernels.spread(order)
     before: dict[str, list[Node]] = {}
-    for key, place in _places(base, [key for key, packed in steps if packed is None]).items() if second else ():
+    runs = [key for key, packed in steps if packed is None]
+    for key, place in _places(program, base, runs, fusion.unstored()).items() if second else ():
         if key in second:
             before.setdefault(place, []).insert(0, second[key])
     found: list[Step] = []
@@ -49,19 +51,20 @@ def in_order(program: Program, platform: str) -> list[Step]:
     return found
 
 
-def _places(base: Program, order: Sequence[str]) -> dict[str, str]:
-    """The node before which the second copy of each value stands, the last value first (see `recompute.places`)."""
-    late, index = late_nodes(base), {key: i for i, key in enumerate(order)}
-    found: dict[str, int] = {}
+def _places(program: Program, base: Program, order: Sequence[str], free: Collection[str]) -> dict[str, str]:
+    """The node before which the second copy of each value stands, the last value first (see `recompute.places`).
+
+    It does not depend on what is recomputed, unless by order a second copy is taken before it would have to be there.
+    """
+    taken = {n.key: [v.name.removesuffix(SUFFIX) for v in n.operands if v.name.endswith(SUFFIX)] for n in program.nodes}
+    where, index = places(base, free=free), {key: i for i, key in enumerate(order)}
+    found = places(base, index, free)
     placed: dict[str, str] = {}
     for node in reversed(base.nodes):
-        place = index[node.key] if node.key in late else found.get(node.key)
-        if place is None:
-            continue
-        if node.key not in late:
-            placed[node.key] = order[place]
-        for value in () if node.key in late and node.op.regions() else node.operands:
-            found[value.name] = min(place, found.get(value.name, place))
+        if node.key in found:
+            placed[node.key] = order[found[node.key]]
+            for name in (*taken_again(node, where), *taken.get(again(node.key), ())):
+                found[name] = min(found[node.key], found[name])
     return placed
 
 

@@ -272,7 +272,9 @@ class Problem:
         if not self.recompute:
             return None
         if id(option) not in self.wide:
-            program, second = with_second_copies(self.program, self.memory, self.costs.mesh)
+            program, second = with_second_copies(
+                self.program, self.memory, self.costs.mesh, self.costs.machine.platform
+            )
             self.wide[id(option)] = Option.of(option.builder.fresh(second), program) if second else None
         return self.wide[id(option)]
 

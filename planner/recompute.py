@@ -16,15 +16,19 @@ from ir.mesh import Mesh
 from ir.passes.recompute import again, everything_again, places, recompute
 
 from .cost import whole_bytes
-from .fusion import made_in_place
+from .fusion import Fusion, made_in_place
 from .pins import did_you_mean, find_value
 
 SHARE = 1e-3
 """A value of which even an equal share per device is below this fraction of the memory budget is always kept."""
 
 
-def with_second_copies(program: Program, memory: float, mesh: Mesh) -> tuple[Program, dict[str, Value]]:
-    """The program with a second copy of every value worth recomputing, and the copies' names with their originals."""
+def with_second_copies(program: Program, memory: float, mesh: Mesh, platform: str) -> tuple[Program, dict[str, Value]]:
+    """The program with a second copy of every value worth recomputing, and the copies' names with their originals.
+
+    Each is made when the backward pass comes to the value: in a chain, not with what is computed from it, which would
+    have to be held as long as the value itself. What takes no memory is made again whenever it is needed.
+    """
     possible = places(program)
     worth = [
         n.key
@@ -33,7 +37,7 @@ def with_second_copies(program: Program, memory: float, mesh: Mesh) -> tuple[Pro
         and not made_in_place(n)
         and whole_bytes(n.results[0].type) / mesh.devices >= SHARE * memory
     ]
-    chosen = everything_again(program, worth)
+    chosen = everything_again(program, worth, Fusion.of(program, platform).unstored())
     values = {n.key: n.results[0] for n in program.nodes}
     return recompute(program, chosen), {again(name): values[name] for name in chosen}
 

@@ -39,6 +39,8 @@ class LayoutGraph:
     """[from, to] its number of collectives."""
     scratch: np.ndarray
     """[from, to] bytes that the path holds at its worst beyond the source and the copy that it makes."""
+    packs: np.ndarray
+    """[from, to] whether the first collective packs its operand, so that the value itself need not be stored for it."""
     before: np.ndarray
     taken: np.ndarray
     """[from, to] which of the legs is the cheapest move, -1 where there is none."""
@@ -152,7 +154,7 @@ def _shortest(
     graph = csr_matrix((weights[rows, columns], columns, ends), shape=(n, n))
     distance, before = dijkstra(graph, return_predecessors=True)
     total = np.where(np.isfinite(distance), 0.0, np.inf)
-    collectives, worst = np.zeros((n, n), int), np.zeros((n, n))
+    collectives, worst, packed_first = np.zeros((n, n), int), np.zeros((n, n)), np.zeros((n, n), bool)
     start, end = np.nonzero(before >= 0)
     at, last = end, True
     while len(start):  # walk all paths back at once, one move a turn
@@ -162,8 +164,9 @@ def _shortest(
         total[path] += one[previous, at]
         collectives[path] += many[previous, at]
         worst[path] = np.maximum(worst[path], held)
+        packed_first[path] |= (previous == start) & (packed[previous, at] > 0)
         more, last = previous != start, False
         start, end, at = start[more], end[more], previous[more]
     scratch = np.maximum(0.0, worst - block[None, :])
     place = {layout: i for i, layout in enumerate(layouts)}
-    return LayoutGraph(t, place, block, total, collectives, scratch, before, taken, legs, names)
+    return LayoutGraph(t, place, block, total, collectives, scratch, packed_first, before, taken, legs, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -371,19 +372,28 @@ Or = _leaf(Logic, "or", jnp.logical_or, "One condition holds.")
 Not = _leaf(Logic, "not", jnp.logical_not, "The condition does not hold.", arity=1)
 
 
+# --- functions: gradient in terms of the result, so that the operand need not be kept for it ---
+
+
+def _function(name: str, fn: Any, slope: Callable[[Value], Value], doc: str, cost: float) -> type[Elementwise]:
+    """A function of one operand, by its derivative as a function of its result."""
+    return _leaf(Elementwise, name, fn, doc, cost=cost, vjp=lambda self, ct, result, x: (ct * slope(result),))
+
+
+Exp = _function("exp", jnp.exp, lambda y: y, "The exponential.", 10.0)
+Expm1 = _function("expm1", jnp.expm1, lambda y: y + 1.0, "exp(x) - 1, exact near 0.", 10.0)
+Sqrt = _function("sqrt", jnp.sqrt, lambda y: 0.5 / y, "The square root.", 4.0)
+Tan = _function("tan", jnp.tan, lambda y: y * y + 1.0, "The tangent of x in radians.", 12.0)
+Tanh = _function("tanh", jnp.tanh, lambda y: (1.0 - y) * (1.0 + y), "The hyperbolic tangent.", 12.0)
+Sigmoid = _function("sigmoid", jax.nn.sigmoid, lambda y: y * (1.0 - y), "1 / (1 + exp(-x)).", 12.0)
+
 # --- functions: gradient derived ---
 
-Exp = _leaf(Elementwise, "exp", jnp.exp, "The exponential.", cost=10.0)
 Log = _leaf(Elementwise, "log", jnp.log, "The natural logarithm.", cost=10.0)
 Log1p = _leaf(Elementwise, "log1p", jnp.log1p, "log(1 + x), exact near 0.", cost=10.0)
-Expm1 = _leaf(Elementwise, "expm1", jnp.expm1, "exp(x) - 1, exact near 0.", cost=10.0)
-Sqrt = _leaf(Elementwise, "sqrt", jnp.sqrt, "The square root.", cost=4.0)
 Sin = _leaf(Elementwise, "sin", jnp.sin, "The sine of x in radians.", cost=10.0)
 Cos = _leaf(Elementwise, "cos", jnp.cos, "The cosine of x in radians.", cost=10.0)
-Tan = _leaf(Elementwise, "tan", jnp.tan, "The tangent of x in radians.", cost=12.0)
 Atan = _leaf(Elementwise, "atan", jnp.arctan, "The arc tangent.", cost=12.0)
-Tanh = _leaf(Elementwise, "tanh", jnp.tanh, "The hyperbolic tangent.", cost=12.0)
-Sigmoid = _leaf(Elementwise, "sigmoid", jax.nn.sigmoid, "1 / (1 + exp(-x)).", cost=12.0)
 Softplus = _leaf(Elementwise, "softplus", jax.nn.softplus, "log(1 + exp(x)) without overflow.", cost=20.0)
 Lgamma = _leaf(Elementwise, "lgamma", special.gammaln, "log |Gamma(x)|.", cost=40.0)
 Digamma = _leaf(Elementwise, "digamma", special.digamma, "The derivative of lgamma.", cost=40.0)
