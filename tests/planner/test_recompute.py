@@ -72,12 +72,12 @@ def step(b: Builder, kind: str, value: Value, sizes: Mapping[str, int]) -> Value
 @st.composite
 def chains(draw, most: int) -> Kinds:
     first, function = draw(st.sampled_from(FIRST)), draw(st.sampled_from(FUNCTIONS))
-    return (first, function, *draw(st.lists(st.sampled_from(THEN), min_size=1, max_size=most)))
+    return (first, function, *draw(st.lists(st.sampled_from(THEN), min_size=1, max_size=most)), "square")
 
 
 def choices(program: Program):
     """Every choice of what is recomputed, for which consumers."""
-    full = everything_again(program, list(places(program)), Fusion.of(program, "cpu").unstored())
+    full = everything_again(program, list(places(program)), Fusion.of(program, "gpu").unstored())
     pairs = [(value, consumer) for value, consumers in full.items() for consumer in consumers]
     for count in range(len(pairs) + 1):
         for picked in itertools.combinations(pairs, count):
