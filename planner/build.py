@@ -104,6 +104,8 @@ class Builder:
     """The second copies, with what they are copies of."""
     inlined: set[str] = field(default_factory=set)
     """Of those originals, the ones that the compiler makes inside the kernels that use them."""
+    unstored: set[str] = field(default_factory=set)
+    """Of those, the ones that it makes nowhere else."""
     choices: dict[tuple[Op, tuple[TensorType, ...], tuple[int, ...]], _Choices] = field(default_factory=dict)
     """By op, types and which operands are one value: what nobody restricts."""
     columns: dict[tuple[Any, ...], Column] = field(default_factory=dict)
@@ -142,6 +144,7 @@ class Builder:
         if self.second:
             fusion = Fusion.of(program, self.platform)
             self.inlined = {v.name for v in self.second.values() if fusion.inlined[v.name]}
+            self.unstored = self.inlined & fusion.unstored()
         for i in program.inputs:
             self._input(i.value, 1)
         self._body(program, 1)
@@ -273,7 +276,10 @@ class Builder:
         names = [n for n in names if n not in anew]
         choices = [anew.union(c) for n in range(len(names) + 1) for c in combinations(names, n)]
         found = [c._replace(again=again) if again else c for again in choices for c in states]
-        return [ABSENT, *found] if node.key in self.second else found
+        if node.key not in self.second:
+            return found
+        free = self.second[node.key].name in self.unstored  # see `cost.made_anew`
+        return [ABSENT, *(c._replace(compute=0.0) if free else c for c in found)]
 
     def _region(self, node: Node, trips: int) -> None:
         (region,) = node.op.regions()

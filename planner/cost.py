@@ -39,10 +39,12 @@ from ir.ops.gather import Gather, ScatterAdd
 from ir.ops.linalg import Cholesky, TriangularSolve
 from ir.ops.pullback import Pullback
 from ir.ops.reduce import Reduction
+from ir.passes.recompute import SUFFIX
 from ir.plan import Plan
 from ir.strategy import Placements
 
 from .curves import share
+from .fusion import Fusion
 from .machine import Machine
 
 FUSED_TRAFFIC = 0.25
@@ -234,13 +236,27 @@ def evaluate(program: Program, plan: Plan, costs: Costs) -> tuple[float, float, 
     It walks the plan and knows nothing of how the plan was found, so that it can hold the search to account.
     """
     program = plan.applied(program)
-    compute = sum(trips * costs.compute(n.op, n.types, plan.strategies[n.key]) for n, trips in leaf_nodes(program))
+    free = made_anew(program, plan.platform)
+    nodes = ((n, trips) for n, trips in leaf_nodes(program) if n.key not in free)
+    compute = sum(trips * costs.compute(n.op, n.types, plan.strategies[n.key]) for n, trips in nodes)
     communication, sent = 0.0, defaultdict[tuple[str, ...], float](float)
     for step in plan.steps(program):
         for c, seconds in costs.priced(step.move, step.value.type, step.before):
             communication += step.trips * seconds
             sent[c.axes] += step.trips * costs.sent(c)
     return compute, communication, dict(sent)
+
+
+def made_anew(program: Program, platform: str) -> set[str]:
+    """The keys of second copies that take no time of their own: the compiler makes them inside the kernels of others.
+
+    The price of what is so made stands for all its kernels, whether or not the program has a second copy.
+    """
+    second = [n.key for n in program.nodes if n.key.endswith(SUFFIX)]
+    if not second:
+        return set()
+    unstored = Fusion.of(program, platform).unstored()
+    return {key for key in second if key.removesuffix(SUFFIX) in unstored}
 
 
 def leaf_nodes(program: Program, trips: int = 1):

@@ -13,7 +13,7 @@ from typing import Any
 from ir.graph import Node, Program
 from ir.plan import Plan
 
-from ..cost import Costs, leaf_nodes
+from ..cost import Costs, leaf_nodes, made_anew
 from ..machine import Machine
 from ..memory import Schedule, holdings, latent_bytes, profile
 from ..orders import layout_text
@@ -133,8 +133,9 @@ def where(
 def _items(program: Program, plan: Plan, costs: Costs) -> Iterable[Item]:
     made = {v.name: n for n in program.walk() for v in n.results}
     nodes = {n.key: n for n in program.walk()}
+    free = made_anew(program, plan.platform)
     for node, trips in leaf_nodes(program):
-        seconds = trips * costs.compute(node.op, node.types, plan.strategies[node.key])
+        seconds = trips * costs.compute(node.op, node.types, plan.strategies[node.key]) * (node.key not in free)
         yield Item("compute", node.key, node.op.name, line_of(node), seconds, trips=trips)
     for step in plan.steps(program):
         source = nodes.get(step.consumer) or made.get(step.value.name)

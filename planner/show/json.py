@@ -16,7 +16,7 @@ from ir.op import Op
 from ir.passes.recompute import late_nodes
 from ir.plan import Plan, Step
 
-from ..cost import Costs, trips_of
+from ..cost import Costs, made_anew, trips_of
 from ..machine import Machine
 from ..memory import Schedule, holdings, latent_bytes, profile
 from ..plan_file import layout_text
@@ -38,7 +38,7 @@ def as_json(
     for step in plan.steps(program):
         moves.setdefault(step.value.name, []).append(_move_row(step, plan, costs))
     schedule = Schedule.of(program, plan.platform)
-    late = late_keys(program)
+    late, free = late_keys(program), made_anew(program, plan.platform)
     return {
         "schema": SCHEMA,
         "program": program.name,
@@ -70,7 +70,7 @@ def as_json(
             for value, shown, node, role in rows(program, names or {})
         ],
         "outputs": {name: layout_text(layout) for name, layout in plan.outputs.items()},
-        "nodes": [_node_row(node, inside, trips, plan, costs, late) for node, inside, trips in nested(program)],
+        "nodes": [_node_row(node, inside, trips, plan, costs, late, free) for node, inside, trips in nested(program)],
         "edges": list(_edges(program, plan, costs)),
         "memory": _memory(program, plan, schedule),
         "collectives": [
@@ -189,7 +189,7 @@ def _move_row(step: Step, plan: Plan, costs: Costs | None) -> dict[str, Any]:
 
 
 def _node_row(
-    node: Node, inside: str | None, trips: int, plan: Plan, costs: Costs | None, late: set[str]
+    node: Node, inside: str | None, trips: int, plan: Plan, costs: Costs | None, late: set[str], free: set[str]
 ) -> dict[str, Any]:
     strategy = plan.strategies.get(node.key)
     row = {
@@ -206,7 +206,7 @@ def _node_row(
         "source": node.span.source.line(node.span.line).strip() if node.span else "",
     }
     if costs is not None and strategy is not None and not node.op.regions():
-        row["seconds"] = costs.compute(node.op, node.types, strategy)
+        row["seconds"] = 0.0 if node.key in free else costs.compute(node.op, node.types, strategy)
     for region in node.op.regions():
         row["body"] = {
             "region": region.name,

@@ -11,7 +11,7 @@ from ir.graph import Program, Value
 from ir.layout import Layout, moves_from
 from ir.mesh import Mesh
 from ir.plan import Plan
-from planner.cost import Costs
+from planner.cost import Costs, made_anew
 from planner.memory import peak_bytes
 
 
@@ -92,11 +92,12 @@ def cheapest(
 
     `allow` says where a value may lie as it is made; only plans below `bound` [seconds] are looked for.
     """
-    mesh, reshard = costs.mesh, Reshard(costs)
+    mesh, reshard, free = costs.mesh, Reshard(costs), made_anew(program, costs.machine.platform)
     best: list = [bound, None]
     options = {
         n.key: sorted(
-            ((s, costs.compute(n.op, n.types, s)) for s in n.op.strategies(n.types, mesh)), key=lambda o: o[1]
+            ((s, costs.compute(n.op, n.types, s) * (n.key not in free)) for s in n.op.strategies(n.types, mesh)),
+            key=lambda o: o[1],
         )
         for n in program.walk()
         if not n.op.regions()
