@@ -26,7 +26,7 @@ from ir.op import Op
 from ir.plan import Plan
 
 from .candidates import ABSENT, Candidate, Candidates, Chains, Ways
-from .cost import trips_of
+from .cost import made_anew, trips_of
 from .fusion import Fusion
 from .memory import Schedule, is_packed, packs_alone
 from .reshard import Reshards
@@ -104,8 +104,8 @@ class Builder:
     """The second copies, with what they are copies of."""
     inlined: set[str] = field(default_factory=set)
     """Of those originals, the ones that the compiler makes inside the kernels that use them."""
-    unstored: set[str] = field(default_factory=set)
-    """Of those, the ones that it makes nowhere else."""
+    free: set[str] = field(default_factory=set)
+    """The second copies that take no time of their own."""
     choices: dict[tuple[Op, tuple[TensorType, ...], tuple[int, ...]], _Choices] = field(default_factory=dict)
     """By op, types and which operands are one value: what nobody restricts."""
     columns: dict[tuple[Any, ...], Column] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class Builder:
         if self.second:
             fusion = Fusion.of(program, self.platform)
             self.inlined = {v.name for v in self.second.values() if fusion.inlined[v.name]}
-            self.unstored = self.inlined & fusion.unstored()
+        self.free = made_anew(program, self.platform)
         for i in program.inputs:
             self._input(i.value, 1)
         self._body(program, 1)
@@ -215,7 +215,8 @@ class Builder:
 
     def _node(self, node: Node, trips: int) -> None:
         found = self._choices(node)
-        variable = self._variable(node.key, found.states, trips * found.seconds, found.tie)
+        seconds = np.array([c.halos for c in found.states]) if node.key in self.free else found.seconds
+        variable = self._variable(node.key, found.states, trips * seconds, found.tie)
         self.nodes[variable] = node
         for value, wants in zip(dict.fromkeys(node.operands), found.wants, strict=True):
             if (kept := self.second.get(value.name)) is not None:
@@ -276,10 +277,7 @@ class Builder:
         names = [n for n in names if n not in anew]
         choices = [anew.union(c) for n in range(len(names) + 1) for c in combinations(names, n)]
         found = [c._replace(again=again) if again else c for again in choices for c in states]
-        if node.key not in self.second:
-            return found
-        free = self.second[node.key].name in self.unstored  # see `cost.made_anew`
-        return [ABSENT, *(c._replace(compute=0.0) if free else c for c in found)]
+        return [ABSENT, *found] if node.key in self.second else found
 
     def _region(self, node: Node, trips: int) -> None:
         (region,) = node.op.regions()
