@@ -105,9 +105,7 @@ def test_the_plan_on_two_by_two_devices_is_the_best_of_all(program, scale):
     check(program, Mesh.parse("row=2,col=2"), scale)
 
 
-@settings(SETTINGS, max_examples=20)
-@given(programs(4), st.sampled_from([0.1, 1.0, 100.0]), st.floats(0.5, 1.0))
-def test_the_plan_within_a_memory_budget_is_the_best_that_fits(program, scale, share):
+def check_budget(program: Program, scale: float, share: float) -> None:
     mesh = Mesh.parse("row=2")
     free = make_plan(program, mesh, machine=machine(scale), memory=0)
     budget = float(int(share * free.prediction.peak_bytes))
@@ -121,3 +119,19 @@ def test_the_plan_within_a_memory_budget_is_the_best_that_fits(program, scale, s
     else:
         check(program, mesh, scale, budget)
         assert profile(program, free).max() == free.prediction.peak_bytes
+
+
+SCALES = st.sampled_from([0.1, 1.0, 100.0])
+
+
+@settings(SETTINGS, max_examples=20)
+@given(programs(4), SCALES, st.floats(0.5, 1.0))
+def test_the_plan_within_a_memory_budget_is_the_best_that_fits(program, scale, share):
+    check_budget(program, scale, share)
+
+
+@pytest.mark.slow
+@settings(SETTINGS, max_examples=40)
+@given(programs(5), SCALES, st.floats(0.5, 1.0))
+def test_the_plan_of_a_longer_program_within_a_memory_budget_is_the_best_that_fits(program, scale, share):
+    check_budget(program, scale, share)
