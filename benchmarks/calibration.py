@@ -1,44 +1,38 @@
-"""Does the predicted time order plans as they really run? Plans of one program under drawn pins, predicted and timed.
+"""Does the predicted time order plans as they really run? Plans of one program, far apart, predicted and timed.
 
     python benchmarks/calibration.py --mesh row=4,col=2 [--machine here.toml] [--program lagrangian ...] [--quick]
 
-For each program: the plan that is chosen, and eleven others, each the best under pins drawn at random on its inputs and
-values, picked so that their predicted seconds lie far apart. "spearman" is the rank correlation of predicted and
-measured seconds; "chosen / best measured" is what trusting the prediction costs against trying them all. Without a
-machine file the devices are measured first. Plans are timed in turn; as other programs only ever add time, the faster
-half of the repeats counts, less an empty call.
+For each program: the plan that is chosen, and eleven others, drawn (`_draw.py`) so that their predicted seconds lie far
+apart. "spearman" is the rank correlation of predicted and measured seconds; "chosen / best measured" is what trusting
+the prediction costs against trying them all. Without a machine file the devices are measured first. Plans are timed in
+turn; as other programs only ever add time, the faster half of the repeats counts, less an empty call.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import platform
-import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from _draw import draw_plans, predicted_seconds
 from _graphs import gaussian_field, lagrangian, model_gradient, particle_mesh
 
 import planner
 from ir.build import Builder, emit
 from ir.dims import Dim, TensorType
-from ir.errors import Diagnostic
 from ir.graph import Program
-from ir.layout import WHOLE
 from ir.mesh import Mesh
 from ir.ops.contract import Contract
 from ir.passes.differentiate import differentiate
 from ir.passes.simplify import simplify
 from ir.plan import Plan
-from planner.candidates import Candidates, all_layouts
-from planner.orders import Pin
 from ppl.cli.devices import provide
 
 
@@ -64,12 +58,6 @@ def regression() -> Program:
         return simplify(differentiate(b.finish({"log_density": emit(Contract(("n",)), miss, miss) * -0.5}), ["w"]))
 
 
-APART = 0.03
-"""Plans whose predictions are nearer to each other than this (log ratio) differ in next to nothing: one is timed."""
-FARTHEST = 8.0
-"""So many times the chosen plan's predicted seconds are the most that a plan may take to be timed."""
-
-
 PROGRAMS: dict[str, Callable[[], Program]] = {
     "perceptron": perceptron,
     "regression": regression,
@@ -78,50 +66,6 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     "particle mesh": lambda: particle_mesh(36, 1),
     "mass map": lambda: model_gradient("01_mass_map.ppl", x=256, y=240),
 }
-
-
-def draw_plans(program: Program, mesh: Mesh, machine: planner.Machine, count: int) -> list[Plan]:
-    """The chosen plan, and `count` others: best plans under drawn pins, spread evenly over what they may take."""
-    chosen = planner.make_plan(program, mesh, machine=machine)
-    others: list[Plan] = []
-    for pins in draw_pins(program, mesh, machine, 10 * count):
-        try:
-            plan = planner.make_plan(program, mesh, machine=machine, pins=pins, seconds=10)
-        except Diagnostic:
-            continue
-        unlike = all(abs(math.log(_seconds(plan) / _seconds(p))) > APART for p in (chosen, *others))
-        if unlike and _seconds(plan) < FARTHEST * _seconds(chosen):
-            others.append(plan)
-    others.sort(key=_seconds)
-    logs = [math.log(_seconds(p)) for p in others]
-    picked: list[int] = []
-    for i in range(min(count, len(others))):
-        aim = logs[0] + (logs[-1] - logs[0]) * i / max(1, count - 1)
-        picked.append(min((j for j in range(len(others)) if j not in picked), key=lambda j: abs(logs[j] - aim)))
-    return [chosen, *(others[j] for j in sorted(picked))]
-
-
-def draw_pins(program: Program, mesh: Mesh, machine: planner.Machine, times: int) -> Iterator[list[Pin]]:
-    """Pins on inputs and large values, few or many, drawn with a fixed seed; every third one holds a value whole."""
-    rng = random.Random(program.name)
-    candidates = Candidates(planner.Costs(machine, mesh), mesh)
-    ways = {i.value.name: list(all_layouts(i.type, mesh)) for i in program.inputs if i.type.dims}
-    inputs = list(ways)
-    largest = max(i.type.size for i in program.inputs)
-    for node in program.nodes:
-        if node.results[0].type.size * 8 >= largest and not node.op.regions():
-            ways[node.results[0].name] = list(dict.fromkeys(c.leaves[0] for c in candidates.of_node(node).candidates))
-    others = [name for name in ways if name not in inputs]
-    for _ in range(times):
-        share = rng.random()
-        names = [v for v in inputs if rng.random() < share] + rng.sample(others, int(share**2 * len(others)))
-        layouts = {v: WHOLE if WHOLE in ways[v] and rng.random() < 1 / 3 else rng.choice(ways[v]) for v in names}
-        yield [Pin.exact(f"%{v}", layout) for v, layout in layouts.items()]
-
-
-def _seconds(plan: Plan) -> float:
-    assert plan.prediction is not None
-    return plan.prediction.seconds
 
 
 def time_plans(program: Program, plans: list[Plan], repeats: int) -> list[list[float]]:
@@ -164,7 +108,7 @@ def compare(name: str, mesh: Mesh, machine: planner.Machine, count: int, repeats
     program = PROGRAMS[name]()
     plans = draw_plans(program, mesh, machine, count)
     measured = [_fast(s) for s in time_plans(program, plans, repeats)]
-    predicted = [_seconds(p) for p in plans]
+    predicted = [predicted_seconds(p) for p in plans]
     order = sorted(range(len(plans)), key=predicted.__getitem__)
     return {
         "case": f"{name}, mesh {mesh}",
