@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -22,6 +23,8 @@ APART = 0.03
 """Plans whose predictions are nearer to each other than this (log ratio) differ in next to nothing: one is timed."""
 STRANGE = 100.0
 """The machines that plans are drawn for have prices up to so many times off."""
+PATIENCE = 120.0
+"""Seconds after which enough plans are enough."""
 FARTHEST = 8.0
 """So many times the chosen plan's predicted seconds are the most that a plan may take to be timed."""
 
@@ -34,9 +37,10 @@ def draw_plans(program: Program, mesh: Mesh, machine: planner.Machine, count: in
     """
     chosen = planner.make_plan(program, mesh, machine=machine)
     costs, rng = planner.Costs(machine, mesh), random.Random(program.name)
+    patience = time.monotonic() + PATIENCE
     others: list[Plan] = []
     for pins in draw_pins(program, mesh, machine, 6 * count):
-        if len(others) == 2 * count:
+        if len(others) >= 2 * count or (len(others) >= count and time.monotonic() > patience):
             break
         strange = draw_machine(machine, rng)
         try:
