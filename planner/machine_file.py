@@ -54,13 +54,13 @@ def machine_of(table: Mapping[str, Any], where: str) -> Machine:
         name=str(table.get("name", Path(where).stem)),
         title=str(table.get("title", "")),
         platform=reader.one_of(table, "platform", PLATFORMS),
-        f32=reader.number(device, "device.f32"),
-        f64=reader.number(device, "device.f64"),
-        memory_bandwidth=reader.number(device, "device.memory_bandwidth"),
+        f32=reader.rate(device, "device.f32"),
+        f64=reader.rate(device, "device.f64"),
+        memory_bandwidth=reader.rate(device, "device.memory_bandwidth"),
         memory_size=reader.number(device, "device.memory_size", 0.0),
         launch=reader.number(device, "device.launch", 0.0),
-        efficiency=reader.number(device, "device.efficiency", 1.0),
-        node=int(reader.number(inside, "inside.devices", 0)),
+        efficiency=reader.share(device, "device.efficiency"),
+        node=reader.whole(inside, "inside.devices"),
         inside=fast,
         across=reader.link(across, "across", ("staged",)) if across else fast,
         work=tuple(reader.work(table)),
@@ -120,8 +120,30 @@ class _Reader:
         found = section.get(path.rsplit(".", 1)[-1], default)
         if not _is_number(found) or found < 0:
             missing = "is missing" if found is None else f"is {found!r}"
-            raise self.wrong(f"{path} {missing}", f"give {path} as a positive number")
+            raise self.wrong(f"{path} {missing}", f"give {path} as a number that is not negative")
         return float(found)
+
+    def rate(self, section: Mapping[str, Any], path: str) -> float:
+        """Something per second: at least one, since times are worked out by dividing by it."""
+        found: Any = section.get(path.rsplit(".", 1)[-1])
+        if not _is_number(found) or found < 1:
+            missing = "is missing" if found is None else f"is {found!r}"
+            raise self.wrong(f"{path} {missing}", f"give {path} per second, as 1.2e9")
+        return float(found)
+
+    def share(self, section: Mapping[str, Any], path: str) -> float:
+        """A part of the whole, all of it where nothing is said."""
+        found = self.number(section, path, 1.0)
+        if not 0 < found <= 1:
+            raise self.wrong(f"{path} is {found:g}", f"give {path} as a share of what the device can do, as 0.4")
+        return found
+
+    def whole(self, section: Mapping[str, Any], path: str) -> int:
+        """A number of devices, 0 where nothing is said."""
+        found = self.number(section, path, 0)
+        if found != int(found):
+            raise self.wrong(f"{path} is {found:g}", "give a whole number of devices; 0 where all are joined alike")
+        return int(found)
 
     def one_of(self, section: Mapping[str, Any], path: str, known: tuple[str, ...]) -> str:
         """One of the known words; the first where nothing is said."""
@@ -143,7 +165,7 @@ class _Reader:
             rates = self.section(section, f"work.{name}")
             keys = ("f32", "f64", "bandwidth")
             self.check_keys(f"work.{name}", rates, keys)
-            yield name, Rates(*(self.number(rates, f"work.{name}.{key}", 0.0) for key in keys))
+            yield name, Rates(*(self.rate(rates, f"work.{name}.{key}") if key in rates else 0.0 for key in keys))
 
     def link(self, table: Mapping[str, Any], section: str, also: tuple[str, ...]) -> Link:
         self.check_keys(section, table, ("alpha", "beta", "seconds", "bandwidth", *also))
@@ -156,7 +178,7 @@ class _Reader:
                 raise self.wrong(f"{section}.seconds.{kind} and {section}.bandwidth.{kind} are both given", "keep one")
         return Link(
             tuple(self.number(alpha, f"{section}.alpha.{k}") for k in KINDS),
-            tuple(max(1.0, self.number(beta, f"{section}.beta.{k}")) for k in KINDS),
+            tuple(self.rate(beta, f"{section}.beta.{k}") for k in KINDS),
             tuple(
                 tuple(self.curves(seconds, f"{section}.seconds.{k}", k))
                 or tuple(self.curves(bandwidth, f"{section}.bandwidth.{k}", k))

@@ -79,7 +79,7 @@ class Pattern:
     def _leg(self, start: int, move: Move, then: Layout, cuts: Iterable[tuple[str, int, int]]) -> Leg:
         place, along, collectives = self.place, gathered(move), 1
         if move.kind in ("slice", "permute"):
-            collectives = rounds(self.layouts[start].splits, move.splits, self.mesh) if move.splits else 0
+            collectives = rounds(self.layouts[start].splits, move.splits, self.mesh) if move.kind == "permute" else 0
         return Leg(
             start,
             self.number(then),

@@ -5,6 +5,7 @@ delta = { x = "row", y = "" }    delta = { x = "col" }             delta = { x =
 beta = "whole"                   beta = ["x/row", "x/row, y/col"]  beta = { layout = "whole", within = "2%" }
 gamma = "x/row, y/col"           chain = "whole"                   chain = "row"
 chain = "row"
+total = "whole; sum over row"
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ from typing import Any
 
 from ir.dims import CHAIN
 from ir.errors import Diagnostic
-from ir.layout import Layout
 
-from .orders import WITHIN, Ban, Pin, Preference, layout_text, margin_text, parse_layout, parse_pin, read_margin
+from .orders import WITHIN, Ban, Pin, Preference, is_layout, margin_text, parse_pin, read_margin
 from .recompute import Again
 
 
@@ -26,9 +26,8 @@ def read_pin(name: str, found: Any, where: str, word: str = "pin") -> Pin:
     if isinstance(found, dict) and found:
         split = {d: _read_axes(name, d, axes, where, word) for d, axes in found.items()}
         return Pin(name, tuple(split.items()), where=where)
-    if isinstance(found, str) and ("/" in found or found == "whole") and name != CHAIN:
-        layout = parse_layout(found, where)
-        return Pin(name, layout.splits, whole=True, partial=layout.partial or None, where=where)
+    if isinstance(found, str) and is_layout(found) and name != CHAIN:
+        return Pin.laid_out(name, found, where)
     if isinstance(found, str):
         return parse_pin(f"{name}:{found}", where, word)
     more = {"pin": "", "ban": ", or a list of such", "preference": ', or { x = "row", within = 0.05 }'}[word]
@@ -60,7 +59,7 @@ def _read_preference(name: str, found: Any, where: str) -> Preference:
     rest = {key: entry for key, entry in found.items() if key != "within"}
     within = read_margin(found["within"], where) if "within" in found else WITHIN
     layout = rest.get("layout") if len(rest) == 1 else None
-    if isinstance(layout, str) and (name == CHAIN or "/" in layout or layout == "whole"):
+    if isinstance(layout, str) and (name == CHAIN or is_layout(layout)):
         rest = layout
     return Preference(read_pin(name, rest, where, "preference"), within)
 
@@ -135,8 +134,9 @@ def _by_value(orders: Iterable[Any]) -> Mapping[str, list[Any]]:
 def _joined(pins: list[Pin]) -> Pin:
     """One pin that says what several for a value say, which do not contradict each other."""
     split = {d: axes for pin in pins for d, axes in pin.split}
-    partial = next((p.partial for p in pins if p.partial is not None), None)
-    return Pin(pins[0].value, tuple(split.items()), any(p.whole for p in pins), partial, pins[0].where)
+    open_ = next((p for p in pins if p.partial is not None), pins[0])
+    whole = any(p.whole for p in pins)
+    return Pin(pins[0].value, tuple(split.items()), whole, open_.partial, pins[0].where, open_.reduce)
 
 
 def _listed(entries: list[str]) -> str:
@@ -145,10 +145,8 @@ def _listed(entries: list[str]) -> str:
 
 def _entry(pin: Pin) -> str:
     """What stands right of the equals sign."""
-    if pin.is_chain:
-        return f'"{str(pin).partition(":")[2]}"'
-    if pin.whole:
-        return f'"{layout_text(Layout.of(dict(pin.split)))}"'
+    if pin.is_chain or pin.whole:
+        return f'"{pin.text}"'
     return f"{{ {_pairs(pin)} }}"
 
 

@@ -8,6 +8,7 @@ plan with it takes at most `within` (a fraction) longer than the best plan witho
 
     delta:x=row        delta:x=row+col,y=                  delta:whole          chain:row          %12:n=row
     ban delta:x=col    prefer delta:x=row,within=0.05      delta:x/row, y/col   (a whole layout: no other dim is split)
+    total:whole; sum over row                              total:whole; summed  (left open over these axes, over none)
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ from ir.layout import Axes, Layout
 
 WITHIN = 0.05
 """The margin of a preference that states none."""
+SUMMED = "summed"
+"""Said of a value that is not to be a partial sum."""
 
 
 @dataclass(frozen=True)
 class Pin:
     """One value's dims and the axes that split them; `whole`: every other dim is whole.
 
-    `partial` is None where the value may also be a partial sum, as a reduction over a split dim leaves it.
+    `partial` is None where the value may also be a partial sum (`reduce`: or maximum, minimum), as a reduction over a
+    split dim leaves it.
     """
 
     value: str
@@ -38,6 +42,7 @@ class Pin:
     whole: bool = False
     partial: frozenset[str] | None = None
     where: str = "pin"
+    reduce: str = "sum"
     word = verb = "pin"
 
     @classmethod
@@ -51,7 +56,16 @@ class Pin:
     @classmethod
     def exact(cls, value: str, layout: Layout, where: str = "keep") -> Pin:
         """The pin that only this layout satisfies."""
-        return cls(value, layout.splits, True, layout.partial, where)
+        return cls(value, layout.splits, True, layout.partial, where, layout.reduce)
+
+    @classmethod
+    def laid_out(cls, value: str, text: str, where: str = "pin") -> Pin:
+        """The pin of a whole layout as text: `x/row, y/col`, `whole; sum over row`, `whole; summed`."""
+        head, _, tail = text.partition(";")
+        if tail.strip() == SUMMED:
+            return cls(value, parse_layout(head, where).splits, True, frozenset(), where)
+        layout = parse_layout(text, where)
+        return cls(value, layout.splits, True, layout.partial or None, where, layout.reduce)
 
     @property
     def pin(self) -> Pin:
@@ -66,17 +80,20 @@ class Pin:
             return False
         if self.whole and len(layout.splits) != sum(bool(axes) for _, axes in self.split):
             return False
-        return self.partial is None or layout.partial == self.partial
+        return self.partial is None or (layout.partial, layout.reduce) == (self.partial, self.reduce)
 
     def __str__(self) -> str:
-        if self.is_chain:
-            return f"{CHAIN}:{'+'.join(dict(self.split)[CHAIN]) or 'whole'}"
-        shown = ",".join(f"{d}={'+'.join(axes)}" for d, axes in self.split)
-        return f"{self.value}:{layout_text(self._layout) if self.whole else shown}"
+        return f"{self.value}:{self.text}"
 
     @property
-    def _layout(self) -> Layout:
-        return Layout.of(dict(self.split), self.partial or ())
+    def text(self) -> str:
+        """What it says of the value."""
+        if self.is_chain:
+            return "+".join(dict(self.split)[CHAIN]) or "whole"
+        if not self.whole:
+            return ",".join(f"{d}={'+'.join(axes)}" for d, axes in self.split)
+        layout = layout_text(Layout.of(dict(self.split), self.partial or (), self.reduce))
+        return f"{layout}; {SUMMED}" if self.partial == frozenset() else layout
 
 
 @dataclass(frozen=True)
@@ -149,21 +166,26 @@ def parse_layout(text: str, where: str = "layout") -> Layout:
     return Layout.of(split, tuple(a.strip() for a in partial[2].split(",")), partial[1])
 
 
+def is_layout(text: str) -> bool:
+    """Whether a text is meant as a whole layout, not as the axes of some dims."""
+    return "/" in text or text.split(";")[0].strip() == "whole"
+
+
 def parse_pin(text: str, where: str = "pin", word: str = "pin") -> Pin:
     """A pin from its text form; a `Diagnostic` shows the form."""
     name, colon, rest = (part.strip() for part in text.partition(":"))
     if name == CHAIN and re.fullmatch(r"\w+(\s*\+\s*\w+)*", rest):
         return Pin(CHAIN, ((CHAIN, () if rest == "whole" else _axes(rest)),), where=where)
-    if colon and name and name != CHAIN and (rest.split(";")[0].rstrip() == "whole" or "/" in rest):
-        layout = parse_layout(rest, where)
-        return Pin(name, layout.splits, True, layout.partial or None, where)
+    if colon and name and name != CHAIN and is_layout(rest):
+        return Pin.laid_out(name, rest, where)
     parts = [re.fullmatch(r"\s*(\w+)\s*=\s*((?:\w+(?:\s*\+\s*\w+)*)?)\s*", part) for part in rest.split(",")]
     if not colon or not name or not all(parts) or name == CHAIN:
         raise Diagnostic(
             "plan",
             f'cannot read the {word} "{text}"',
             where=where,
-            hint="write delta:x=row, delta:x=row+col,y=, delta:x/row, delta:whole or chain:row",
+            hint="write delta:x=row, delta:x=row+col,y=, delta:x/row, delta:whole, delta:whole; sum over row "
+            "or chain:row",
         )
     split = [(m[1], _axes(m[2])) for m in parts if m]
     if len(dict(split)) < len(split):

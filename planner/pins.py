@@ -43,7 +43,8 @@ class Rules:
 
 def named_axes(orders: Iterable[Order]) -> set[str]:
     """The mesh axes that are to be used: those that pins name."""
-    return {a for o in orders if isinstance(o, Pin) for _, axes in o.split for a in axes}
+    pins = [o for o in orders if isinstance(o, Pin)]
+    return {a for pin in pins for axes in (*dict(pin.split).values(), pin.partial or ()) for a in axes}
 
 
 def check_pins(orders: Iterable[Order | str], program: Program, names: Mapping[str, str], mesh: Mesh) -> Rules:
@@ -61,6 +62,13 @@ def check_pins(orders: Iterable[Order | str], program: Program, names: Mapping[s
             continue
         value = find_value(order.pin.value, program, names, _the(order), order.where)
         _check_dims(order, value)
+        if order.pin.partial and any(value == i.value for i in program.inputs):
+            raise Diagnostic(
+                "plan",
+                f"{_the(order)} leaves '{order.pin.value}' open to be summed, but it is an input",
+                where=order.where,
+                hint="an input arrives summed: name only the axes that split its dims",
+            )
         if isinstance(order, Preference):
             continue
         for other in found.setdefault(value.name, []):
@@ -98,7 +106,7 @@ def _check_dims(order: Order, value: Value) -> None:
 
 def _check_axes(order: Order, mesh: Mesh) -> None:
     seen: dict[str, str] = {}
-    for dim, axes in order.pin.split:
+    for dim, axes in (*order.pin.split, ("", sorted(order.pin.partial or ()))):
         for axis in axes:
             if axis not in mesh.names:
                 have = ", ".join(f"'{n}'" for n in mesh.names)
@@ -113,9 +121,11 @@ def _check_axes(order: Order, mesh: Mesh) -> None:
                 what = f"'{dim}' twice" if seen[axis] == dim else f"both '{seen[axis]}' and '{dim}'"
                 raise Diagnostic(
                     "plan",
-                    f"{_the(order)} splits {what} over mesh axis '{axis}'",
+                    f"{_the(order)} splits {what} over mesh axis '{axis}'"
+                    if dim
+                    else f"{_the(order)} leaves a sum open over mesh axis '{axis}', which splits '{seen[axis]}'",
                     where=order.where,
-                    hint="an axis splits one dim of a value once",
+                    hint="an axis splits one dim of a value once" + ("" if dim else ", or is still to be summed over"),
                 )
             seen[axis] = dim
 
@@ -150,6 +160,8 @@ def _check_pair(pin: Pin, other: Pin) -> None:
             clash = next((d for d, axes in two.items() if axes and d not in dict(one.split)), None)
     if clash is not None:
         raise _contradiction(other, pin, f" along '{clash}'")
+    if pin.partial is not None and other.partial is not None and pin.partial != other.partial:
+        raise _contradiction(other, pin, "")
     for dim, axes in mine.items():
         for two, held in theirs.items():
             if two != dim and (both := set(axes) & set(held)):
@@ -180,7 +192,7 @@ def _check_taken(orders: Iterable[Pin | Ban], chains: Iterable[Pin | Ban]) -> No
 
 
 def find_value(
-    name: str, program: Program, names: Mapping[str, str], who: str = "the question", where: str = "value"
+    name: str, program: Program, names: Mapping[str, str], who: str = "the question", where: str = "explain"
 ) -> Value:
     """The value that a user names, or a `Diagnostic` with the name that was probably meant.
 
@@ -191,7 +203,7 @@ def find_value(
     if (found := values.get(wanted)) is not None:
         return found
     known = list(dict.fromkeys([*names, *(n for n in values if not n.isdigit())]))
-    hint = did_you_mean(name, known) or f"it has {', '.join(known)}"
+    hint = did_you_mean(name, known) or f"it has {', '.join(known)}; what no density or gradient needs is left out"
     raise Diagnostic("plan", f"{who} names '{name}', which the program does not have", where=where, hint=hint)
 
 

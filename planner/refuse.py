@@ -84,17 +84,26 @@ def explain_impossible(
     renamed = [f"'{d}' is its '{back[d]}'" for d in split if d in back]
     if reason and renamed:
         reason += f" ({', '.join(renamed)})"
-    leaves = dict.fromkeys(
-        str(Layout(c.leaves[node.results.index(value)].splits)) for c in candidates.of_node(node).candidates
-    )
-    possible = [x for x in leaves if x != str(WHOLE)][:6]
-    hint = (
-        f"{node.op.name} can leave it {', '.join(possible)}" if possible else f"{node.op.name} can leave it whole only"
-    )
+    firm = " and ".join(map(str, pins))
     return Unsatisfiable(
-        f"'{shown}' cannot leave {node.op.name} as {' and '.join(map(str, pins))}"
+        f"'{shown}' cannot leave {node.op.name} {'under' if any(isinstance(p, Ban) for p in pins) else 'as'} {firm}"
         + (f": {reason}" if reason else ": none of its strategies does that"),
         where=pins[0].where,
         span=node.span,
-        hint=f"{hint}; or pin a value that is made from it, which is resharded to its own layout",
+        hint=f"{_left_so(found, pins, candidates)}; or pin a value that is made from it, which is resharded to its own "
+        "layout",
     )
+
+
+def _left_so(found: Impossible, orders: Sequence[Pin | Ban], candidates: Candidates) -> str:
+    """In which layouts the producer can leave the value and no ban forbids; open sums where orders speak of them."""
+    assert found.node is not None
+    op, at = found.node.op, found.node.results.index(found.value)
+    every = dict.fromkeys(c.leaves[at] for c in candidates.of_node(found.node).candidates)
+    left = [x for x in every if all(o.allows(x) for o in orders if isinstance(o, Ban))]
+    if not left:
+        return f"every way in which {op.name} can leave it is banned"
+    if all(o.pin.partial is None for o in orders):
+        left = list(dict.fromkeys(Layout(x.splits) for x in left))
+    possible = [x for x in left if x != WHOLE][:6]
+    return f"{op.name} can leave it {', '.join(map(str, possible)) if possible else 'whole only'}"

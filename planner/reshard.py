@@ -74,8 +74,8 @@ class Reshards:
     prices: Prices | None = None
     """Of moves, whatever the rule for chains: shared between the graphs of several rules."""
     graphs: dict[TensorType, LayoutGraph] = field(default_factory=dict)
-    first: dict[tuple[tuple[int, ...], int, bool], TensorType] = field(default_factory=dict)
-    """The first type that was asked for of those that differ in the names of their dims only."""
+    first: dict[tuple[tuple[int, ...], int, int], TensorType] = field(default_factory=dict)
+    """The first type that was asked for of those that differ in the names of their dims only, the chains apart."""
 
     def graph(self, t: TensorType, needed: Iterable[Layout]) -> LayoutGraph:
         """The graph of a type that holds the needed layouts and everything reachable from them."""
@@ -84,7 +84,7 @@ class Reshards:
         if have is not None and not missing:
             return have
         wanted = [*(have.index if have is not None else ()), *missing]
-        first = self.first.setdefault((t.shape, t.itemsize, CHAIN in t), t)  # chains stand first wherever they are
+        first = self.first.setdefault((t.shape, t.itemsize, t.names.index(CHAIN) if CHAIN in t else -1), t)
         if first == t:
             made = self._build(t, wanted)
         else:

@@ -85,9 +85,9 @@ def _proof(p: Mapping[str, Any]) -> str:
         return "one device leaves no choice"
     stopped = "stopped" in p["how"]
     gap = f"gap {100 * p['gap']:.2g} %" if p["gap"] > 1e-6 else "no gap"
-    return f"no plan is faster than {seconds_text(p['bound'])} ({gap}), by {p['how']}" + (
-        "; the plan may not be the best one" if stopped else ""
-    )
+    how = p["how"] if p["how"].startswith("stopped") else f"by {p['how']}"
+    rest = "; the plan may not be the best one" if stopped else ""
+    return f"no plan is faster than {seconds_text(p['bound'])} ({gap}), {how}{rest}"
 
 
 def note_text(move: Mapping[str, Any]) -> str:

@@ -25,6 +25,8 @@ def seconds_text(seconds: float) -> str:
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if abs(seconds) >= size:
             return f"{seconds / size:.3g} {unit}"
+    if 0 < abs(seconds) < 1e-10:
+        return "< 0.1 ns"
     return f"{seconds * 1e9:.3g} ns" if seconds else "0 s"
 
 

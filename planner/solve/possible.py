@@ -11,11 +11,11 @@ from .search import solve
 
 
 def is_possible(network: Network) -> bool:
-    """Whether some choice of states has a finite price."""
+    """Whether some choice of states has a finite price; true as well where the search ends before it knows."""
     variables = [Variable(v.name, v.states, _free(v.cost), np.zeros(len(v.states))) for v in network.variables]
     stars = [replace(s, price=_free(s.price), ties=np.zeros_like(s.ties)) for s in network.stars]
     found = solve(Network(variables, stars), cutoff=0.0)
-    return found is not None and found.cost == 0.0
+    return found is not None and (found.cost == 0.0 or "stopped" in found.how)
 
 
 def _free(price: np.ndarray) -> np.ndarray:

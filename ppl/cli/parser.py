@@ -91,7 +91,11 @@ def parse(argv: Sequence[str]) -> Request:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse without its usage dump."""
+    """argparse without its usage dump; what begins with a minus and a digit is a value."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str) -> NoReturn:
         found = re.fullmatch(r"argument (\S+?)(?:/\S+)?: expected (one|at least one|\d+) arguments?", message)

@@ -22,10 +22,12 @@ TYPES = [TensorType(tuple(map(Dim, "yxz", sizes))) for sizes in SIZES]
 
 
 def layouts(t: TensorType, mesh: Mesh) -> list[Layout]:
-    """All layouts, partial ones as sums and as maxima; or many of them."""
+    """All layouts, partial ones as sums and as maxima; or many of them; with some that only moves lead to."""
     found = [*all_layouts(t, mesh, partial=True)]
     found += [Layout(x.splits, x.partial, "max") for x in found if x.partial]
-    return found if len(found) < 60 else random.Random(3).sample(found, 60)
+    found = found if len(found) < 60 else random.Random(3).sample(found, 60)
+    reached = dict.fromkeys(then for x in found for _, then in moves_from(x, t, mesh) if then not in found)
+    return [*found, *random.Random(4).sample(list(reached), min(10, len(reached)))]
 
 
 def every_move(layout: Layout, t: TensorType, mesh: Mesh):

@@ -186,6 +186,10 @@ def test_a_machine_is_its_file(name, tmp_path):
 WRONG = {
     "rate_missing": ("f64 = 5e11\n", ""),
     "rate_negative": ("f32 = 1e12", "f32 = -1e12"),
+    "rate_zero": ("f32 = 1e12", "f32 = 0"),
+    "rate_of_work_tiny": ("[inside]", "[work.fft]\nbandwidth = 5e-324\n[inside]"),
+    "efficiency_of_two": ("f32 = 1e12", "f32 = 1e12\nefficiency = 2"),
+    "devices_half": ("devices = 4", "devices = 1.5"),
     "rate_is_text": ("f32 = 1e12", 'f32 = "fast"'),
     "key_misspelt": ("memory_bandwidth", "memory_bandwith"),
     "kind_misspelt": ("all_reduce = 2e-5", "allreduce = 2e-5"),

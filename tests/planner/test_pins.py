@@ -8,6 +8,7 @@ from ir.build import Builder, emit
 from ir.errors import Diagnostic
 from ir.layout import Layout
 from ir.mesh import Mesh
+from ir.ops.reduce import Sum
 from ir.verify import verify_plan
 from planner import Machine, Pin, alternatives, format_plan, make_plan, parse_order, parse_pin
 from tests.planner.programs import call, fourier, regression, tensor, two_products
@@ -29,7 +30,11 @@ MESH = Mesh.parse("row=4,col=2")
         ("delta:y/col, x/row", "delta:x/row, y/col"),
         ("delta:x/row+col; sum over mid", "delta:x/row+col; sum over mid"),
         ("delta: whole ; sum over mid", "delta:whole; sum over mid"),
+        ("delta:x/row; max over mid", "delta:x/row; max over mid"),
+        ("delta: x/row ;summed", "delta:x/row; summed"),
         ("ban  delta:x = col", "ban delta:x=col"),
+        ("ban delta:whole; sum over row", "ban delta:whole; sum over row"),
+        ("prefer delta:whole; sum over row, within=0.1", "prefer delta:whole; sum over row,within=0.1"),
         ("ban chain:whole", "ban chain:whole"),
         ("prefer delta:x=row", "prefer delta:x=row,within=0.05"),
         ("prefer delta:x=row,y=col, within = 2 %", "prefer delta:x=row,y=col,within=0.02"),
@@ -89,6 +94,22 @@ def test_a_pin_may_name_an_axis_of_size_one():
     plan = make_plan(program, Mesh.parse("row=1,col=2"), machine=H100, pins=["x:n=row"])
     verify_plan(program, plan)
     assert plan.layouts["x"].axes("n") == ("row",)
+
+
+def test_a_sum_may_be_left_open_over_an_axis_of_size_one():
+    program = regression(n=10_007, d=20)
+    (name,) = (n.key for n in program.nodes if n.op.name == "contract" and n.results[0].type.dims == ())
+    plan = make_plan(program, Mesh.parse("row=1,col=2"), machine=H100, pins=[f"{name}:whole; sum over row"])
+    assert plan.layouts[name] == Layout.of({}, ["row"])
+
+
+def test_a_permute_to_a_whole_value_is_priced():
+    """Dims of one element reach layouts that nothing else does; the search prices each plan again and compares."""
+    with Builder("short") as b:
+        u = b.input("u", tensor("f32", t=3, n=1), "latent")
+        program = b.finish({"density": emit(Sum(("t", "n")), u * u)})
+    plan = make_plan(program, Mesh.parse("r=1,c=4"), machine=H100, pins=["u:t=r"])
+    assert plan.layouts["u"].axes("t") == ("r",)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +224,11 @@ WRONG = {
     "contradiction": ["x:n=row", "x:n=col"],
     "contradiction_whole": ["x:whole", "x:n=col"],
     "contradiction_axis": ["x:n=row", "x:d=row"],
+    "contradiction_open_sum": ["4:whole; sum over row", "4:whole; summed"],
+    "open_sum_of_an_input": ["x:whole; sum over row"],
+    "open_sum_axis_unknown": ["4:whole; sum over rwo"],
+    "open_sum_axis_twice": ["x:n/row; sum over row"],
+    "open_maximum_of_a_sum": ["4:whole; max over row"],
     "no_chains": ["chain:row"],
     "ban_syntax": ["ban delta"],
     "ban_unknown_value": ["ban xx:n=row"],

@@ -26,11 +26,20 @@ from planner.show.units import read_bytes
 from tests.planner.programs import fourier, regression, two_products
 from tests.planner.test_recompute import chains, gradient
 
+SUM = next(n.key for n in regression(n=10_000_019, d=20).nodes if n.op.name == "contract" and not n.results[0].dims)
 PROGRAMS = {
     "regression": (regression(n=10_000_019, d=20), "row=4,col=2", []),
     "chains": (regression(n=10_000_019, d=20, chains=8), "row=4,col=2", ["chain:col"]),
     "products": (two_products(tokens=64, width=8192, hidden=32_768), "row=8", ["A:i=row", "y:whole"]),
     "fourier": (fourier(512, 384, 256), "row=4,col=2", ["delta:x=row,y=col"]),
+    "open sum": (regression(n=10_000_019, d=20), "row=4,col=2", [f"{SUM}:whole; sum over row"]),
+    "no open sum": (regression(n=10_000_019, d=20), "row=4,col=2", [f"{SUM}:whole; summed"]),
+    "ban of an open sum": (regression(n=10_000_019, d=20), "row=4,col=2", [f"ban {SUM}:whole; sum over row, col"]),
+    "wish of an open sum": (
+        regression(n=10_000_019, d=20),
+        "row=4,col=2",
+        [f"prefer {SUM}:whole; sum over row,within=300%"],
+    ),
     "orders": (
         regression(n=10_000_019, d=20, chains=8),
         "row=4,col=2",
