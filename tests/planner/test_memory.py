@@ -18,9 +18,10 @@ from ir.passes.recompute import SUFFIX, everything_again, places, recompute
 from ir.passes.simplify import simplify
 from planner import Costs, Machine, make_plan, peak_bytes
 from planner.fusion import Fusion
-from planner.memory import Schedule, holdings, profile
+from planner.memory import holdings, profile
 from planner.order import Kernels, greedy
 from planner.problem import Problem, Question
+from planner.schedule import Schedule
 from planner.solve.search import solve
 from planner.solve.within import profile as network_profile
 from tests.planner.programs import call, field, fourier, iterated, looked_up, painted, regression, robust, tensor
