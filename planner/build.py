@@ -347,21 +347,19 @@ class Builder:
         A transform that is joined with the one before reads nothing where it wants no move.
         """
         (wanted,), (use,) = made.wanted, star.uses
-        last = schedule.life[made.value.name][1]
-        value = Value(f"read:{made.value.name}", made.value.type)
-        if made.value.name not in schedule.joined:
-            read = self._priced(value, wanted.layouts.each(lambda layouts: layouts[0]), [])
-            return replace(read, source=wanted.variable, life=(last, last))
-        nothing = np.zeros_like(star.price)
+        last, joined = schedule.life[made.value.name][1], made.value.name in schedule.joined
+        key = "read", joined, made.value.type, id(made.layouts), id(wanted.layouts)
+        if key not in self.stars and joined:
+            nothing = np.zeros_like(star.price)
+            self.stars[key] = replace(star, stored=False, price=nothing, ties=nothing, scratch=nothing)
+        elif key not in self.stars:
+            self.stars[key] = self._priced(made.value, wanted.layouts.each(lambda layouts: layouts[0]), [])
         return replace(
-            star,
-            value=value,
-            stored=False,
+            self.stars[key],
+            value=Value(f"read:{made.value.name}", made.value.type),
+            source=star.source if joined else wanted.variable,
             life=(last, last),
-            price=nothing,
-            ties=nothing,
-            scratch=nothing,
-            uses=[replace(use, time=(last, last))],
+            uses=[replace(use, time=(last, last))] if joined else [],
         )
 
     def _star(self, made: _Made, schedule: Schedule) -> Star:
