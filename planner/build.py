@@ -10,7 +10,7 @@ such a node may also be absent, and each of its consumers chooses between the ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
@@ -28,8 +28,9 @@ from ir.plan import Plan
 from .candidates import ABSENT, Candidate, Candidates, Chains, Ways
 from .cost import made_anew, trips_of
 from .fusion import Fusion
-from .memory import Schedule, is_packed, packs_alone
+from .memory import is_packed, packs_alone
 from .reshard import Reshards
+from .schedule import Schedule
 from .solve.network import Network, Star, Use, Variable
 
 Filter = Callable[[Value, Layout], bool]
@@ -113,8 +114,8 @@ class Builder:
     tied: dict[tuple[TensorType, int], np.ndarray] = field(default_factory=dict)
     """Tie-breaks by type and identity of a column."""
     stars: dict[tuple[Any, ...], Star] = field(default_factory=dict)
-    """A star for each type, layouts of the source and layouts wanted, and whether it is stored: prices and labels are
-    shared by all alike."""
+    """A star for each type, layouts of the source and layouts wanted, whether it is stored, and whether it is gone once
+    it has been moved: prices and labels are shared by all alike."""
 
     def fresh(self, second: Mapping[str, Value]) -> Builder:
         """An empty builder under the same rules, for the program with second copies."""
@@ -150,7 +151,7 @@ class Builder:
         self._body(program, 1)
         self._outputs(program, "")
         schedule = Schedule.of(program, self.platform)
-        stars = [self._star(m, schedule) for m in self.made.values()]
+        stars = [star for m in self.made.values() for star in self._stars(m, schedule)]
         stars += [self._packed(name, *packed) for name, packed in schedule.packed.items()]
         if self.copies:
             held = {i.name for i in program.inputs_of("latent")}
@@ -331,15 +332,45 @@ class Builder:
         """What an input or output wants: the layout that its state is."""
         return Column.of((x,) for x in self.variables[variable].states)
 
+    def _stars(self, made: _Made, schedule: Schedule) -> Iterator[Star]:
+        """The star of a value, and further ones for memory that it has or has not by layout and step."""
+        star = self._star(made, schedule)
+        yield star
+        for n, life in enumerate(schedule.idle.get(made.value.name, ())):
+            yield replace(star, value=Value(f"kept free {n}:{made.value.name}", made.value.type), uses=[], life=life)
+        if made.value.name in schedule.going:
+            yield self._read(made, star, schedule)
+
+    def _read(self, made: _Made, star: Star, schedule: Schedule) -> Star:
+        """The memory of what the one reader of a value holds when it runs: the value itself, or a copy instead.
+
+        A transform that is joined with the one before reads nothing where it wants no move.
+        """
+        (wanted,), (use,) = made.wanted, star.uses
+        last, joined = schedule.life[made.value.name][1], made.value.name in schedule.joined
+        key = "read", joined, made.value.type, id(made.layouts), id(wanted.layouts)
+        if key not in self.stars and joined:
+            nothing = np.zeros_like(star.price)
+            self.stars[key] = replace(star, stored=False, price=nothing, ties=nothing, scratch=nothing)
+        elif key not in self.stars:
+            self.stars[key] = self._priced(made.value, wanted.layouts.each(lambda layouts: layouts[0]), [])
+        return replace(
+            self.stars[key],
+            value=Value(f"read:{made.value.name}", made.value.type),
+            source=star.source if joined else wanted.variable,
+            life=(last, last),
+            uses=[replace(use, time=(last, last))] if joined else [],
+        )
+
     def _star(self, made: _Made, schedule: Schedule) -> Star:
         uses = [w for w in made.wanted if w.variable != made.source]
         for w in made.wanted:
             if w.variable == made.source and tuple(w.layouts) != tuple((x,) for x in made.layouts):
                 raise InternalError(f"{made.value} is tied to itself in another layout")
-        stored = schedule.stored[made.value.name]
-        key = made.value.type, id(made.layouts), stored, *(id(w.layouts) for w in uses)
+        stored, going = schedule.stored[made.value.name], made.value.name in schedule.going
+        key = made.value.type, id(made.layouts), stored, going, *(id(w.layouts) for w in uses)
         if key not in self.stars:
-            self.stars[key] = self._priced(made.value, made.layouts, [w.layouts for w in uses], stored)
+            self.stars[key] = self._priced(made.value, made.layouts, [w.layouts for w in uses], stored, going)
         alike = self.stars[key]
         return replace(
             alike,
@@ -349,12 +380,14 @@ class Builder:
             life=self._life(made.value, schedule),
             stored=stored,
             uses=[
-                replace(u, variable=w.variable, time=schedule.reading(w.consumer, made.value.name))
+                replace(u, variable=w.variable, time=self._time(w.consumer, made.value, schedule))
                 for u, w in zip(alike.uses, uses, strict=True)
             ],
         )
 
-    def _priced(self, value: Value, made: Column, wanted: Sequence[Column], stored: bool = True) -> Star:
+    def _priced(
+        self, value: Value, made: Column, wanted: Sequence[Column], stored: bool = True, going: bool = False
+    ) -> Star:
         """The star of a value left and wanted so, for one trip: prices and labels, not yet who leaves and wants it."""
         left = [x for x in made.distinct if x is not None]
         layouts = list(dict.fromkeys([*left, *(x for column in wanted for sets in column.distinct for x in sets)]))
@@ -370,7 +403,7 @@ class Builder:
             graph.seconds[grid],
             graph.collectives[grid],
             bytes=graph.bytes[at],
-            scratch=graph.scratch[grid],
+            scratch=(graph.parting if going else graph.scratch)[grid],
         )
         if not stored:
             moved = (star.ties > 0) & ~(graph.packs[grid] & packs_alone(self.platform))
@@ -386,8 +419,15 @@ class Builder:
 
     def _life(self, value: Value, schedule: Schedule) -> tuple[int, int]:
         """From where the value is made to its last sure consumer; a second copy has none."""
-        first, _ = schedule.life[value.name]
+        first, last = schedule.life[value.name]
+        if value.name in schedule.going:  # `_read` has the rest
+            return first, last - 1
         return (first, first) if value.name in self.second else (first, max(first, schedule.sure[value.name]))
+
+    def _time(self, consumer: str, value: Value, schedule: Schedule) -> tuple[int, int]:
+        """From when to when a consumer holds its copy, apart from what `_read` has."""
+        first, last = schedule.reading(consumer, value.name)
+        return (first, last - 1) if value.name in schedule.going else (first, last)
 
     def without_idle(self, states: Sequence[int] | np.ndarray) -> np.ndarray:
         """The states without second copies that nothing takes."""

@@ -39,6 +39,8 @@ class LayoutGraph:
     """[from, to] its number of collectives."""
     scratch: np.ndarray
     """[from, to] bytes that the path holds at its worst beyond the source and the copy that it makes."""
+    parting: np.ndarray
+    """[from, to] the same where the source is no longer needed once it is packed or moved."""
     packs: np.ndarray
     """[from, to] whether the first collective packs its operand, so that the value itself need not be stored for it."""
     before: np.ndarray
@@ -154,19 +156,24 @@ def _shortest(
     graph = csr_matrix((weights[rows, columns], columns, ends), shape=(n, n))
     distance, before = dijkstra(graph, return_predecessors=True)
     total = np.where(np.isfinite(distance), 0.0, np.inf)
-    collectives, worst, packed_first = np.zeros((n, n), int), np.zeros((n, n)), np.zeros((n, n), bool)
+    collectives, packed_first = np.zeros((n, n), int), np.zeros((n, n), bool)
+    worst, least = np.zeros((n, n)), np.zeros((n, n))
     start, end = np.nonzero(before >= 0)
     at, last = end, True
     while len(start):  # walk all paths back at once, one move a turn
         previous, path = before[start, at], (start, end)
-        held = block[at] + np.where(previous == start, 0.0, block[previous])
-        held += packed[previous, at] + (unpacked[previous, at] if last else 0.0)
+        pack, unpack = packed[previous, at], unpacked[previous, at] if last else 0.0
+        held = block[at] + np.where(previous == start, 0.0, block[previous]) + pack + unpack
+        left = block[at] + np.where(pack > 0, pack, block[previous])
+        left = np.maximum.reduce([block[previous] + pack, left, block[at] + unpack])
         total[path] += one[previous, at]
         collectives[path] += many[previous, at]
         worst[path] = np.maximum(worst[path], held)
+        least[path] = np.maximum(least[path], left)
         packed_first[path] |= (previous == start) & (packed[previous, at] > 0)
         more, last = previous != start, False
         start, end, at = start[more], end[more], previous[more]
     scratch = np.maximum(0.0, worst - block[None, :])
+    parting = np.maximum(0.0, least - block[None, :] - block[:, None])
     place = {layout: i for i, layout in enumerate(layouts)}
-    return LayoutGraph(t, place, block, total, collectives, scratch, packed_first, before, taken, legs, names)
+    return LayoutGraph(t, place, block, total, collectives, scratch, parting, packed_first, before, taken, legs, names)

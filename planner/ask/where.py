@@ -15,8 +15,9 @@ from ir.plan import Plan
 
 from ..cost import Costs, leaf_nodes, made_anew
 from ..machine import Machine
-from ..memory import Schedule, holdings, latent_bytes, profile
+from ..memory import holdings, latent_bytes, profile
 from ..orders import layout_text
+from ..schedule import Schedule
 from ..show.units import bytes_text, seconds_text
 
 ROWS = 40

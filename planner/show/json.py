@@ -18,8 +18,9 @@ from ir.plan import Plan, Step
 
 from ..cost import Costs, made_anew, trips_of
 from ..machine import Machine
-from ..memory import Schedule, holdings, latent_bytes, profile
+from ..memory import holdings, latent_bytes, profile
 from ..plan_file import layout_text
+from ..schedule import Schedule
 
 SCHEMA = 2
 FORWARD, GRADIENT = "forward", "gradient"

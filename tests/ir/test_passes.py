@@ -10,6 +10,7 @@ from ir.graph import Program
 from ir.op import Op
 from ir.ops.contract import Contract
 from ir.ops.create import Broadcast, Constant
+from ir.ops.fft import FFT, IRFFT, RFFT
 from ir.ops.reduce import Sum
 from ir.ops.sites import Deterministic
 from ir.parse import parse_program
@@ -17,6 +18,7 @@ from ir.passes.batch_over import batch_over
 from ir.passes.eliminate_dead import eliminate_dead
 from ir.passes.fold_constants import fold_constants
 from ir.passes.hoist import hoist
+from ir.passes.join_transforms import join_transforms, neighbours
 from ir.passes.merge_common import merge_common
 from ir.passes.rewrite import rewrite
 from ir.passes.simplify import simplify
@@ -57,6 +59,26 @@ def test_a_pass_keeps_meaning_and_interface(name: str, text: str):
     after = verify(PASSES[name](verify(program)))
     assert interface(after) == interface(program)
     assert_same(run(after, arguments(program)), run(program, arguments(program)))
+
+
+def test_neighbouring_transforms_are_joined_unless_somebody_else_reads_what_lies_between():
+    """rfft, fft, fft and back over dims of unlike sizes; the modes between the two halves are an output."""
+    with Builder("there and back") as b:
+        x = b.input("x", TensorType((Dim("x", 9), Dim("y", 10), Dim("z", 11)), "f64"))
+        half = emit(FFT("y", "ky"), emit(RFFT("z", "kz"), x))
+        modes = emit(FFT("x", "kx"), half)
+        back = emit(IRFFT("kz", "z", 11), emit(FFT("ky", "y", True), emit(FFT("kx", "x", True), modes * modes)))
+        program = b.finish({"back": back, "half": half})
+    found = neighbours(program)
+    assert half.name not in found and len(found) == 3
+    joined = verify(join_transforms(program, found))
+    assert [n.op.name for n in joined.nodes] == ["rfft", "fft", "mul", "irfft"]
+    assert interface(joined) == interface(program)
+    given_ = {"x": np.random.default_rng(3).normal(size=(9, 10, 11))}
+    assert_same(run(joined, given_), run(program, given_))
+    (first, *rest) = found
+    assert len(join_transforms(program, rest).nodes) == len(program.nodes) - len(rest)
+    assert first in {n.key for n in join_transforms(program, rest).nodes}
 
 
 @few

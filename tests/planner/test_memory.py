@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from backend_cuda.fuse import fuse_transforms
 from ir.build import Builder, emit
 from ir.graph import Program
 from ir.mesh import Mesh
@@ -18,12 +19,24 @@ from ir.passes.recompute import SUFFIX, everything_again, places, recompute
 from ir.passes.simplify import simplify
 from planner import Costs, Machine, make_plan, peak_bytes
 from planner.fusion import Fusion
-from planner.memory import Schedule, holdings, profile
+from planner.memory import holdings, profile
 from planner.order import Kernels, greedy
 from planner.problem import Problem, Question
+from planner.schedule import Schedule
 from planner.solve.search import solve
 from planner.solve.within import profile as network_profile
-from tests.planner.programs import call, field, fourier, iterated, looked_up, painted, regression, robust, tensor
+from tests.planner.programs import (
+    call,
+    field,
+    fourier,
+    iterated,
+    looked_up,
+    painted,
+    real_fourier,
+    regression,
+    robust,
+    tensor,
+)
 
 H100 = Machine.load("h100x8")
 CPUS = replace(H100, platform="cpu")
@@ -115,6 +128,59 @@ def test_an_output_has_its_memory_from_the_start():
     assert schedule.life[value.name] == (0, schedule.steps - 1)
 
 
+def test_the_memory_of_an_output_serves_a_value_of_its_size_before():
+    def after(x, a):
+        y = call("exp", x)
+        return call("sin", x * (total(y) + total(y * a)))
+
+    program = elementwise(after)
+    assert fields(program) == 1
+    schedule = Schedule.of(program, "cpu")
+    (y,) = (n.key for n in program.nodes if n.op.name == "exp")
+    (_, out), *_ = program.outputs
+    first, last = schedule.life[y]
+    assert schedule.idle[out.name] == [(0, first - 1), (last + 1, schedule.life[out.name][0] - 1)]
+
+
+def test_what_one_node_alone_reads_is_gone_once_it_has_been_moved():
+    """An all-to-all holds two blocks at a time: the value and what it packs, then that and the copy."""
+    program = fourier(40, 48, 56)
+    plan = make_plan(program, Mesh.parse("row=4"), machine=CPUS, memory=0)
+    held = list(holdings(program, plan, Schedule.of(program, "cpu")))
+    copies = [h for h in held if h.kind == "copy" and h.last == h.first + 1]
+    assert copies
+    for copy in copies:
+        value = [h for h in held if h.kind == "value" and h.name == copy.name]
+        room = [h for h in held if h.kind == "room to reshard" and h.name == copy.name]
+        assert [h.last for h in value] == [copy.first]
+        assert [h.bytes for h in room] == [0]
+
+
+@pytest.mark.parametrize("mesh", ["1", "row=4", "row=2,col=2"])
+@pytest.mark.parametrize("name", ["fourier", "real fourier"])
+def test_nothing_is_held_between_transforms_that_the_backend_joins(name, mesh):
+    program = PROGRAMS[name]
+    problem = Problem.of(program, Costs(CPUS, Mesh.parse(mesh)), Question(memory=0, keep_small=0))
+    schedule, kept = Schedule.of(program, "cpu"), places(program)
+    rng, told = np.random.default_rng(5), 0
+    for option in problem.options:
+        for _ in range(30):
+            states = np.array([rng.integers(len(v.states)) for v in option.network.variables])
+            if not np.isfinite(option.network.cost(states)):
+                continue
+            plan = option.builder.plan(program, states, "h100x8", ())
+            joined = {n.key for n in program.nodes} - {n.key for n in fuse_transforms(program, plan).nodes}
+            readers = {v.name: n for n in program.nodes for v in n.operands}
+            ends = {h.name: h.last for h in holdings(program, plan, schedule) if h.kind == "value"}
+            for value in joined - set(kept):
+                assert ends[value] < schedule.at[readers[value].key][1]
+                told += 1
+            for value in schedule.joined - joined:
+                ((_, wanted),) = plan.wanted(readers[value])
+                assert wanted != plan.layouts[value]
+    assert told
+
+
 def test_a_sum_that_frees_what_it_reads_is_taken_at_once():
     """Not where the program has it: two fields would be held, to be summed up one after the other."""
 
@@ -157,15 +223,17 @@ PROGRAMS = {
     "looked up": looked_up(1001, 100_003),
     "painted": painted(100_003, 1001),
     "iterated": iterated(4001, 7),
+    "real fourier": real_fourier(40, 48, 56),
 }
 
 
+@pytest.mark.parametrize("machine", [H100, CPUS], ids=["gpu", "cpu"])
 @pytest.mark.parametrize("mesh", ["1", "row=4", "row=4,col=2"])
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_network_and_the_plan_agree_at_every_step(name, mesh):
+def test_the_network_and_the_plan_agree_at_every_step(name, mesh, machine):
     """The search sees the bytes that `profile` tells of its plan, for the fastest choice and for one at random."""
     program = PROGRAMS[name]
-    problem = Problem.of(program, Costs(H100, Mesh.parse(mesh)), Question(memory=0, keep_small=0))
+    problem = Problem.of(program, Costs(machine, Mesh.parse(mesh)), Question(memory=0, keep_small=0))
     for option in problem.options:
         found = solve(option.network)
         assert found is not None
