@@ -19,11 +19,15 @@ from .pairs import Messages
 from .simplify import Barred, Impossible, barred_of, reduce
 
 ROUNDS, SWEEPS = 24, 6
+"""How often states are struck off, and after how many sweeps."""
+LOOKS, CLOSE = 3, 1e-2
+"""After so many of the first sweeps it is looked at once whether elimination can finish, which on small networks it
+mostly can; not where the price is further than this from the bound."""
 TRIES = (0, 1, 2, 4, 7, 12, 20)
 """The rounds in which a better choice is looked for."""
 IDLE, WORTH = 4, 0.02
 """After so many rounds that strike off less than this share of the states no more are made."""
-EASY, MUCH = 3e3, 2e6
+EASY, MUCH = 1e4, 2e6
 """How many entries elimination may take: per variable and round, and at the end in any case."""
 WORK, FEW = 1e3, 60
 """One pair of states takes HiGHS as long as so many entries take elimination; with so few pairs per variable HiGHS
@@ -179,16 +183,16 @@ class Striking:
     def _strike(self, axes: Sequence[str]) -> None:
         if self.dual is None:
             self.dual = Dual(self.priced.restrict(self.keep), 10 * self.price if np.isfinite(self.price) else 1e6)
+        self._guess_coarse(axes)
+        if self._enough():
+            return
         counted, idle = np.inf, 0
         for turn in range(ROUNDS):
-            self.dual.ascend(SWEEPS)
-            bounds, bound = self.dual.state_bounds()
-            self.bound = max(bound, self.bound)
+            self.dual.ascend(SWEEPS if turn else SWEEPS - LOOKS)
+            bounds = self._bounds()
             if self.bound > self.cutoff:
                 self.proof.append(self.dual.messages())
                 return
-            if turn == 0:
-                self._guess_coarse(axes)
             if turn in TRIES and self.price > self.bound * (1 + 1e-9):
                 self._guess(turn, bounds)
             idle += 1
@@ -205,6 +209,39 @@ class Striking:
             few = self.dual.pair_count() < FEW * sum(len(k) > 1 for k in self.keep)
             if idle == IDLE or (few and not self.thorough):
                 return
+
+    def _bounds(self) -> list[np.ndarray]:
+        """By variable, the bounds of its states; the bound of all is kept."""
+        assert self.dual is not None
+        bounds, bound = self.dual.state_bounds()
+        self.bound = max(bound, self.bound)
+        return bounds
+
+    def _enough(self) -> bool:
+        """The first sweeps, each with a look at what could be struck off: whether that is all that has to be done."""
+        assert self.dual is not None
+        for _ in range(LOOKS):
+            self.dual.ascend(1)
+            bounds = self._bounds()
+            if self.bound > self.cutoff:
+                self.proof.append(self.dual.messages())
+                return True
+            if self.price > self.bound * (1 + CLOSE):
+                continue
+            kept = self._kept(bounds)
+            if all(map(len, kept)) and not easy(self.dual.tables(kept), EASY * len(kept)):
+                continue
+            if self._drop(bounds):
+                self._reduce()
+            else:
+                self.bound = np.inf
+            return True
+        return False
+
+    def _kept(self, bounds: list[np.ndarray]) -> list[np.ndarray]:
+        """The states that the bounds do not rule out."""
+        limit = self._limit()
+        return [np.flatnonzero(b <= limit) for b in bounds]
 
     def _limit(self) -> float:
         return (self.cutoff if self.all_below else min(self.price, self.cutoff)) * (1 + 1e-12)
@@ -226,8 +263,7 @@ class Striking:
     def _drop(self, bounds: list[np.ndarray]) -> bool:
         """Strikes off; false where nothing is left."""
         assert self.dual is not None
-        limit = self._limit()
-        kept = [np.flatnonzero(b <= limit) for b in bounds]
+        kept = self._kept(bounds)
         if sum(map(len, kept)) < sum(map(len, self.keep)):
             self.proof.append(self.dual.messages())
             if not all(map(len, kept)):
