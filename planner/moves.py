@@ -1,7 +1,7 @@
 """The moves between the layouts of a type, priced all at once.
 
-Which moves there are depends on the sizes of dims only in whether blocks are cut evenly. So they are found once for all
-types of one `Pattern` and numbered; for a type those are struck off whose cuts are uneven, and the rest is priced from
+Which moves there are depends on the sizes of dims only in whether blocks are cut evenly, and their order on the names of
+dims only in which dim is gathered first. So they are found once for all types of one `Pattern` and numbered; for a type those are struck off whose cuts are uneven, and the rest is priced from
 arrays of block extents. `Costs.move` prices one move by itself; tests/planner/test_in_bulk.py holds the two to each
 other.
 """
@@ -23,12 +23,17 @@ from .cost import Costs, gathered
 from .memory import staging
 
 
+_SUMS, _TAKES = ("all_reduce", "reduce_scatter"), ("all_gather", "all_to_all")
+
+
 class Leg(NamedTuple):
     """A move from one numbered layout to another; dims are told by their places in the type."""
 
     start: int
     end: int
     move: Move
+    source: int
+    """The dim whose blocks are gathered or exchanged; -1 for moves that come before these, and past the last after."""
     cuts: tuple[tuple[int, int, int], ...]
     """What must be even: (dim, fewer parts, more parts)."""
     rounds: int
@@ -45,7 +50,7 @@ class Leg(NamedTuple):
 
 @dataclass
 class Pattern:
-    """Layouts and moves of types with as many dims, in one order of names and as many of them longer than one."""
+    """Layouts and moves of types with as many dims, the same of them longer than one, whatever their names."""
 
     type: TensorType
     """The first of them, whose names the layouts and moves use."""
@@ -84,6 +89,7 @@ class Pattern:
             start,
             self.number(then),
             move,
+            -1 if move.kind in _SUMS else len(place) if move.kind not in _TAKES else place[move.source],
             tuple([(place[d], few, many) for d, few, many in cuts]),
             collectives,
             -1 if move.target is None else place[move.target],
@@ -104,9 +110,18 @@ class Priced:
     seconds: dict[int, list[float]] = field(default_factory=dict)
     even: dict[tuple[int, int, int], bool] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        theirs, mine = (sorted(range(len(x)), key=x.__getitem__) for x in (self.pattern.type.names, self.type.names))
+        self.rank = None if mine == theirs else {-1: -1, len(mine): len(mine), **{i: n for n, i in enumerate(mine)}}
+        """By dim its place in the order of names, where that is not the pattern's."""
+
     def legal(self, start: int) -> list[Leg]:
+        """In the order of `possible_moves`, which decides between equals: by the name of the dim that is gathered."""
         if start not in self.legs:
-            self.legs[start] = [leg for leg in self.pattern.legs(start) if all(map(self._is_even, leg.cuts))]
+            legs = [leg for leg in self.pattern.legs(start) if all(map(self._is_even, leg.cuts))]
+            if (rank := self.rank) is not None:
+                legs.sort(key=lambda leg: rank[leg.source])
+            self.legs[start] = legs
         return self.legs[start]
 
     def _is_even(self, cut: tuple[int, int, int]) -> bool:
@@ -147,7 +162,8 @@ class Prices:
     costs: Costs
     mesh: Mesh
     """The mesh axes that may be used."""
-    patterns: dict[tuple[tuple[int, ...], tuple[bool, ...], bool], Pattern] = field(default_factory=dict)
+    patterns: dict[tuple[tuple[bool, ...], int], Pattern] = field(default_factory=dict)
+    """By which dims are longer than one, and where the chains are."""
     types: dict[TensorType, Priced] = field(default_factory=dict)
     curves: dict[tuple[str, Axes, bool], Callable[[int], float]] = field(default_factory=dict)
     """Of one collective by its bytes: by kind and axes, and whether it goes along a dim inside."""
@@ -155,8 +171,7 @@ class Prices:
 
     def of(self, t: TensorType) -> Priced:
         if t not in self.types:
-            order = tuple(sorted(range(len(t.names)), key=t.names.__getitem__))  # it decides between equals
-            key = order, tuple([n > 1 for n in t.shape]), CHAIN in t
+            key = tuple([n > 1 for n in t.shape]), t.names.index(CHAIN) if CHAIN in t else -1
             pattern = self.patterns.setdefault(key, Pattern(t, self.mesh))
             self.types[t] = Priced(pattern, t, self)
         return self.types[t]
