@@ -110,6 +110,9 @@ class Builder:
     """By op, types and which operands are one value: what nobody restricts."""
     columns: dict[tuple[Any, ...], Column] = field(default_factory=dict)
     """One column for all equal ones, so that they are told apart by identity."""
+    arrays: dict[tuple[str, tuple[int, ...], bytes], np.ndarray] = field(default_factory=dict)
+    wants: dict[tuple[tuple[int, ...], ...], list[tuple[int, ...]]] = field(default_factory=dict)
+    """Likewise one array or list for all equal ones: the search works out once what follows from it."""
     tied: dict[tuple[TensorType, int], np.ndarray] = field(default_factory=dict)
     """Tie-breaks by type and identity of a column."""
     stars: dict[tuple[Any, ...], Star] = field(default_factory=dict)
@@ -205,6 +208,10 @@ class Builder:
     def _one(self, column: Column) -> Column:
         """The one column that equals this one."""
         return self.columns.setdefault((column.distinct, column.at.tobytes()), column)
+
+    def _alike(self, array: np.ndarray) -> np.ndarray:
+        """The one array that equals this one."""
+        return self.arrays.setdefault((array.dtype.char, array.shape, array.tobytes()), array)
 
     def _body(self, program: Program, trips: int) -> None:
         for node in program.nodes:
@@ -365,10 +372,10 @@ class Builder:
         star = Star(
             value,
             -1,
-            np.array([len(layouts) if x is None else index[x] for x in made.distinct], int)[made.at],
+            self._alike(np.array([len(layouts) if x is None else index[x] for x in made.distinct], int)[made.at]),
             layouts,
-            graph.seconds[grid],
-            graph.collectives[grid],
+            self._alike(graph.seconds[grid]),
+            self._alike(graph.collectives[grid]),
             bytes=graph.bytes[at],
             scratch=graph.scratch[grid],
         )
@@ -381,7 +388,8 @@ class Builder:
             indices = [tuple([index[x] for x in sets]) for sets in column.distinct]
             distinct = sorted(indices)
             rank = {x: n for n, x in enumerate(distinct)}
-            star.uses.append(Use(-1, np.array([rank[x] for x in indices], int)[column.at], distinct))
+            labels = self._alike(np.array([rank[x] for x in indices], int)[column.at])
+            star.uses.append(Use(-1, labels, self.wants.setdefault(tuple(distinct), distinct)))
         return star
 
     def _life(self, value: Value, schedule: Schedule) -> tuple[int, int]:
