@@ -1,9 +1,9 @@
 """The moves between the layouts of a type, priced all at once.
 
-Which moves there are depends on the sizes of dims only in whether blocks are cut evenly, and their order on the names of
-dims only in which dim is gathered first. So they are found once for all types of one `Pattern` and numbered; for a type those are struck off whose cuts are uneven, and the rest is priced from
-arrays of block extents. `Costs.move` prices one move by itself; tests/planner/test_in_bulk.py holds the two to each
-other.
+Which moves there are depends on the sizes of dims only in whether blocks are cut evenly, and their order on the names
+of dims only in which dim is gathered first. So they are found once for all types of one `Pattern` and numbered; for a
+type those are struck off whose cuts are uneven, and the rest is priced from arrays of block extents. `Costs.move`
+prices one move by itself; tests/planner/test_in_bulk.py holds the two to each other.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from ir.permute import Splits, rounds
 from .cost import Costs, gathered
 from .memory import staging
 
-
-_SUMS, _TAKES = ("all_reduce", "reduce_scatter"), ("all_gather", "all_to_all")
+_SUMS = ("all_reduce", "reduce_scatter")
 
 
 class Leg(NamedTuple):
@@ -89,7 +88,7 @@ class Pattern:
             start,
             self.number(then),
             move,
-            -1 if move.kind in _SUMS else len(place) if move.kind not in _TAKES else place[move.source],
+            -1 if move.kind in _SUMS else len(place) if move.source is None else place[move.source],
             tuple([(place[d], few, many) for d, few, many in cuts]),
             collectives,
             -1 if move.target is None else place[move.target],

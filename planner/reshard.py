@@ -153,20 +153,26 @@ def _shortest(
     ends = np.concatenate([[0], np.bincount(rows, minlength=n).cumsum()])
     graph = csr_matrix((weights[rows, columns], columns, ends), shape=(n, n))
     distance, before = dijkstra(graph, return_predecessors=True)
-    total = np.where(np.isfinite(distance), 0.0, np.inf)
-    collectives, worst, packed_first = np.zeros((n, n), int), np.zeros((n, n)), np.zeros((n, n), bool)
-    start, end = np.nonzero(before >= 0)
-    at, last = end, True
-    while len(start):  # walk all paths back at once, one move a turn
-        previous, path = before[start, at], (start, end)
-        held = block[at] + np.where(previous == start, 0.0, block[previous])
-        held += packed[previous, at] + (unpacked[previous, at] if last else 0.0)
-        total[path] += one[previous, at]
-        collectives[path] += many[previous, at]
+    total = np.where(np.isfinite(distance), 0.0, np.inf).ravel()
+    collectives, worst, packed_first = np.zeros(n * n, int), np.zeros(n * n), np.zeros(n * n, bool)
+    one, many, packed, unpacked = one.ravel(), many.ravel(), packed.ravel(), unpacked.ravel()
+    back: np.ndarray = before.ravel()
+    path = (back >= 0).nonzero()[0]
+    start, at = path // n, path % n
+    last = True
+    while len(path):  # walk all paths back at once, one move a turn
+        previous = back[start * n + at]
+        move, first = previous * n + at, previous == start
+        packs = packed[move]
+        held = block[at] + np.where(first, 0.0, block[previous])
+        held += packs + (unpacked[move] if last else 0.0)
+        total[path] += one[move]
+        collectives[path] += many[move]
         worst[path] = np.maximum(worst[path], held)
-        packed_first[path] |= (previous == start) & (packed[previous, at] > 0)
-        more, last = previous != start, False
-        start, end, at = start[more], end[more], previous[more]
-    scratch = np.maximum(0.0, worst - block[None, :])
+        packed_first[path] |= first & (packs > 0)
+        more, last = ~first, False
+        path, start, at = path[more], start[more], previous[more]
+    total, collectives, packed_first = total.reshape(n, n), collectives.reshape(n, n), packed_first.reshape(n, n)
+    scratch = np.maximum(0.0, worst.reshape(n, n) - block[None, :])
     place = {layout: i for i, layout in enumerate(layouts)}
     return LayoutGraph(t, place, block, total, collectives, scratch, packed_first, before, taken, legs, names)

@@ -94,6 +94,9 @@ class Use:
             return of_layout[..., self._singles]
         return by_label(self.wants, of_layout, combine)
 
+    def with_states(self, labels: np.ndarray, wants: list[tuple[int, ...]]) -> Use:
+        return Use(self.variable, labels, wants, self.time)
+
 
 @dataclass
 class Star:
@@ -161,9 +164,7 @@ class Network:
                 return star
             labels = star.labels if whole[star.source] else taken(star.labels, keep[star.source])
             uses = [
-                use
-                if whole[i := use.variable]
-                else Use(i, *narrowed(use.labels, use.wants, keep[i]), use.time)
+                use if whole[use.variable] else use.with_states(*narrowed(use.labels, use.wants, keep[use.variable]))
                 for use in star.uses
             ]
             return replace(star, labels=labels, uses=uses)
@@ -171,7 +172,9 @@ class Network:
         return Network(variables, [restricted(star) for star in self.stars])
 
 
-def _narrowed(labels: np.ndarray, wants: list[tuple[int, ...]], keep: np.ndarray):
+def _narrowed(
+    labels: np.ndarray, wants: list[tuple[int, ...]], keep: np.ndarray
+) -> tuple[np.ndarray, list[tuple[int, ...]]]:
     """The labels of the kept states, and what those that are left want."""
     found, labels = distinct(labels[keep])
     return labels, [wants[label] for label in found.tolist()]

@@ -282,9 +282,8 @@ class Striking:
         """Without what has become impossible or indistinguishable."""
         _, keep = self.network()
         place = [np.searchsorted(old, new) for old, new in zip(self.keep, keep, strict=True)]
-        if sum(map(len, keep)) < sum(map(len, self.keep)):
-            if self.dual is not None:
-                self.dual.restrict(place)
+        if sum(map(len, keep)) < sum(map(len, self.keep)) and self.dual is not None:
+            self.dual.restrict(place)
         self.keep = keep
 
     def _drop(self, bounds: list[np.ndarray]) -> bool:
