@@ -29,7 +29,7 @@ from .candidates import ABSENT, Candidate, Candidates, Chains, Ways
 from .cost import made_anew, trips_of
 from .fusion import Fusion
 from .memory import Schedule, is_packed, packs_alone
-from .reshard import Reshards
+from .reshard import LayoutGraph, Reshards
 from .solve.network import Network, Star, Use, Variable
 
 Filter = Callable[[Value, Layout], bool]
@@ -110,9 +110,15 @@ class Builder:
     """By op, types and which operands are one value: what nobody restricts."""
     columns: dict[tuple[Any, ...], Column] = field(default_factory=dict)
     """One column for all equal ones, so that they are told apart by identity."""
+    same: dict[int, tuple[Column, Column]] = field(default_factory=dict)
+    """By identity of a column, that one and the column itself."""
     arrays: dict[tuple[str, tuple[int, ...], bytes], np.ndarray] = field(default_factory=dict)
     wants: dict[tuple[tuple[int, ...], ...], list[tuple[int, ...]]] = field(default_factory=dict)
     """Likewise one array or list for all equal ones: the search works out once what follows from it."""
+    held: dict[tuple[TensorType, int], Column] = field(default_factory=dict)
+    """The columns whose layouts a type's graph holds, by type and identity."""
+    places: dict[int, tuple[LayoutGraph, list[Layout], dict[int, list[Any]]]] = field(default_factory=dict)
+    """By identity of a graph: it, its layouts, and by identity of a column where the column's layouts are."""
     tied: dict[tuple[TensorType, int], np.ndarray] = field(default_factory=dict)
     """Tie-breaks by type and identity of a column."""
     stars: dict[tuple[Any, ...], Star] = field(default_factory=dict)
@@ -207,7 +213,10 @@ class Builder:
 
     def _one(self, column: Column) -> Column:
         """The one column that equals this one."""
-        return self.columns.setdefault((column.distinct, column.at.tobytes()), column)
+        if id(column) not in self.same:
+            one = self.columns.setdefault((column.distinct, column.at.tobytes()), column)
+            self.same[id(column)] = one, column
+        return self.same[id(column)][0]
 
     def _alike(self, array: np.ndarray) -> np.ndarray:
         """The one array that equals this one."""
@@ -363,17 +372,19 @@ class Builder:
 
     def _priced(self, value: Value, made: Column, wanted: Sequence[Column], stored: bool = True) -> Star:
         """The star of a value left and wanted so, for one trip: prices and labels, not yet who leaves and wants it."""
-        left = [x for x in made.distinct if x is not None]
-        layouts = list(dict.fromkeys([*left, *(x for column in wanted for sets in column.distinct for x in sets)]))
-        graph = self.reshards.graph(value.type, layouts)
-        index = {x: i for i, x in enumerate(layouts)}
-        at = np.array([graph.index[x] for x in layouts], int)
+        graph = self._graph(value.type, [made, *wanted])
+        left, sets = self._numbers(graph, made), [self._numbers(graph, column) for column in wanted]
+        numbers = dict.fromkeys(
+            [*(i for i in left if i is not None), *(i for x in sets for several in x for i in several)]
+        )
+        index = {i: n for n, i in enumerate(numbers)}
+        at, places = np.array([*numbers], int), self.places[id(graph)][1]
         grid = at[:, None], at
         star = Star(
             value,
             -1,
-            self._alike(np.array([len(layouts) if x is None else index[x] for x in made.distinct], int)[made.at]),
-            layouts,
+            self._alike(np.array([len(index) if i is None else index[i] for i in left], int)[made.at]),
+            [places[i] for i in numbers],
             self._alike(graph.seconds[grid]),
             self._alike(graph.collectives[grid]),
             bytes=graph.bytes[at],
@@ -384,13 +395,33 @@ class Builder:
             star.scratch = star.scratch + np.where(moved, star.bytes[:, None], 0.0)
         if None in made.distinct:
             _add_absence(star)
-        for column in wanted:
-            indices = [tuple([index[x] for x in sets]) for sets in column.distinct]
+        for column, several in zip(wanted, sets, strict=True):
+            indices = [tuple([index[i] for i in x]) for x in several]
             distinct = sorted(indices)
             rank = {x: n for n, x in enumerate(distinct)}
             labels = self._alike(np.array([rank[x] for x in indices], int)[column.at])
             star.uses.append(Use(-1, labels, self.wants.setdefault(tuple(distinct), distinct)))
         return star
+
+    def _graph(self, t: TensorType, columns: Sequence[Column]) -> LayoutGraph:
+        """The graph of a type that holds the layouts of some columns, of which the first is what its maker leaves."""
+        needed: dict[Layout, None] = {}
+        for n, column in enumerate(columns):
+            if (t, id(column)) not in self.held:
+                self.held[t, id(column)] = column
+                needed |= dict.fromkeys(x for sets in column.distinct for x in ((sets,) if n == 0 else sets) if x)
+        return self.reshards.graph(t, needed)
+
+    def _numbers(self, graph: LayoutGraph, column: Column) -> list[Any]:
+        """By distinct entry of a column the number of its layout in a graph, or those of its layouts."""
+        known = self.places.setdefault(id(graph), (graph, [*graph.index], {}))[2]
+        if id(column) not in known:
+            index = graph.index
+            known[id(column)] = [
+                None if x is None else index[x] if isinstance(x, Layout) else tuple([index[w] for w in x])
+                for x in column.distinct
+            ]
+        return known[id(column)]
 
     def _life(self, value: Value, schedule: Schedule) -> tuple[int, int]:
         """From where the value is made to its last sure consumer; a second copy has none."""
