@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ir.dims import CHAIN, TensorType
-from ir.layout import Axes, Layout, Move, is_even, possible_moves
+from ir.layout import Axes, Fields, Layout, Move, is_even, possible_moves
 from ir.mesh import Mesh
 from ir.permute import Splits, rounds
 
@@ -54,7 +54,8 @@ class Pattern:
     type: TensorType
     """The first of them, whose names the layouts and moves use."""
     mesh: Mesh
-    numbers: dict[Layout, int] = field(default_factory=dict)
+    numbers: dict[Fields, int] = field(default_factory=dict)
+    """By a layout's fields."""
     parts: list[tuple[int, ...]] = field(default_factory=list)
     """By layout, the number of parts along each dim."""
     found: dict[int, list[Leg]] = field(default_factory=dict)
@@ -65,9 +66,13 @@ class Pattern:
         self.long = tuple([d.name for d in self.type.dims if d.size > 1])
 
     def number(self, layout: Layout) -> int:
-        found = self.numbers.get(layout)
+        return self._number((layout.splits, layout.partial, layout.reduce))
+
+    def _number(self, fields: Fields) -> int:
+        found = self.numbers.get(fields)
         if found is None:
-            found = self.numbers[layout] = len(self.layouts)
+            layout = Layout(*fields)
+            found = self.numbers[fields] = len(self.layouts)
             self.layouts.append(layout)
             held, size = dict(layout.splits), self.mesh.size
             self.parts.append(tuple([size(held[d]) if d in held else 1 for d in self.type.names]))
@@ -80,13 +85,13 @@ class Pattern:
             self.found[start] = [self._leg(start, *found) for found in moves]
         return self.found[start]
 
-    def _leg(self, start: int, move: Move, then: Layout, cuts: Iterable[tuple[str, int, int]]) -> Leg:
+    def _leg(self, start: int, move: Move, then: Fields, cuts: Iterable[tuple[str, int, int]]) -> Leg:
         place, along, collectives = self.place, gathered(move), 1
         if move.kind in ("slice", "permute"):
             collectives = rounds(self.layouts[start].splits, move.splits, self.mesh) if move.splits else 0
         return Leg(
             start,
-            self.number(then),
+            self._number(then),
             move,
             -1 if move.kind in _SUMS else len(place) if move.source is None else place[move.source],
             tuple([(place[d], few, many) for d, few, many in cuts]),
