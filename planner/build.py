@@ -119,6 +119,7 @@ class Builder:
     """The columns whose layouts a type's graph holds, by type and identity."""
     places: dict[int, tuple[LayoutGraph, list[Layout], dict[int, list[Any]]]] = field(default_factory=dict)
     """By identity of a graph: it, its layouts, and by identity of a column where the column's layouts are."""
+    ties: dict[TensorType, dict[Layout | None, float]] = field(default_factory=dict)
     tied: dict[tuple[TensorType, int], np.ndarray] = field(default_factory=dict)
     """Tie-breaks by type and identity of a column."""
     stars: dict[tuple[Any, ...], Star] = field(default_factory=dict)
@@ -278,7 +279,11 @@ class Builder:
         """What breaks ties between the layouts of a column."""
         key = value.type, id(column)
         if key not in self.tied:
-            each = [0.0 if x is None else self.tie(value, x) for x in column.distinct]
+            known = self.ties.setdefault(value.type, {None: 0.0})
+            for x in column.distinct:
+                if x not in known:
+                    known[x] = self.tie(value, x)
+            each = [known[x] for x in column.distinct]
             self.tied[key] = np.array(each, float)[column.at]
         return self.tied[key]
 
