@@ -120,6 +120,7 @@ class Builder:
     places: dict[int, tuple[LayoutGraph, list[Layout], dict[int, list[Any]]]] = field(default_factory=dict)
     """By identity of a graph: it, its layouts, and by identity of a column where the column's layouts are."""
     ties: dict[TensorType, dict[Layout | None, float]] = field(default_factory=dict)
+    """Tie-breaks by type and layout."""
     tied: dict[tuple[TensorType, int], np.ndarray] = field(default_factory=dict)
     """Tie-breaks by type and identity of a column."""
     stars: dict[tuple[Any, ...], Star] = field(default_factory=dict)
