@@ -17,11 +17,12 @@ def hash_once(cls: type[T]) -> type[T]:
     names = tuple(f.name for f in dataclasses.fields(cls))  # type: ignore[arg-type]
 
     def remembered(self: Any) -> int:
-        found = self.__dict__.get("_hash")
+        found = self._hash
         if found is None:
-            found = self.__dict__["_hash"] = compute(self)
+            object.__setattr__(self, "_hash", found := compute(self))
         return found
 
+    cls._hash = None  # type: ignore[attr-defined]
     cls.__hash__ = remembered  # type: ignore[method-assign]
     cls.__reduce__ = lambda self: (type(self), tuple(getattr(self, n) for n in names))  # type: ignore[method-assign]
     return cls

@@ -166,6 +166,9 @@ def _permuted(move: Move, layout: Layout, t: TensorType, mesh: Mesh) -> Layout |
     return then
 
 
+Fields = tuple[Splits, frozenset[str], str]
+"""Those of a layout."""
+
 Cut = tuple[str, int, int]
 """A dim, and two numbers of parts: blocks of the fewer are to be cut into blocks of the more."""
 
@@ -180,12 +183,12 @@ def moves_from(layout: Layout, t: TensorType, mesh: Mesh) -> Iterator[tuple[Move
     long = tuple(d.name for d in t.dims if d.size > 1)
     for move, then, cuts in possible_moves(layout, t.names, long, mesh):
         if all(is_even(t[d], few, many) for d, few, many in cuts):
-            yield move, then
+            yield move, Layout(*then)
 
 
 def possible_moves(
     layout: Layout, dims: tuple[str, ...], long: tuple[str, ...], mesh: Mesh
-) -> Iterator[tuple[Move, Layout, tuple[Cut, ...]]]:
+) -> Iterator[tuple[Move, Fields, tuple[Cut, ...]]]:
     """Every move that is legal where dims divide evenly, with where it leads and the cuts that have to be even.
 
     Of a type it takes no more than its dims and those that are longer than one, so that types of other sizes share
@@ -204,25 +207,25 @@ def possible_moves(
     for axes in _subsets(sorted(partial, key=mesh.names.index)):
         left = partial.difference(axes)
         kind = reduce if left else "sum"
-        yield Move("all_reduce", axes), Layout(splits, left, kind), ()
+        yield Move("all_reduce", axes), (splits, left, kind), ()
         for order in permutations(axes) if reduce == "sum" else ():
             for d, then, cuts in split_further(order, splits):
-                yield Move("reduce_scatter", order, target=d), Layout(then, left, kind), cuts
+                yield Move("reduce_scatter", order, target=d), (then, left, kind), cuts
     for dim, held in splits:
         for at in range(len(held)):
             rest, axes = held[:at], held[at:]
             less, joined = _with(splits, dim, rest), ((dim, mesh.size(rest), mesh.size(held)),) if rest else ()
-            yield Move("all_gather", axes, source=dim), Layout(less, partial, reduce), joined
+            yield Move("all_gather", axes, source=dim), (less, partial, reduce), joined
             for d, then, cuts in split_further(axes, less):
                 if d != dim:
-                    yield Move("all_to_all", axes, source=dim, target=d), Layout(then, partial, reduce), joined + cuts
+                    yield Move("all_to_all", axes, source=dim, target=d), (then, partial, reduce), joined + cuts
     for axes in _subsets(free):
         for order in permutations(axes):
             for d, then, cuts in split_further(order, splits):
-                yield Move("slice", order, target=d), Layout(then, partial, reduce), cuts
+                yield Move("slice", order, target=d), (then, partial, reduce), cuts
     for then in rearranged(splits, tuple(free), long, mesh) if splits else ():
         if axes := moved_axes(splits, then, mesh):
-            yield Move("permute", axes, splits=then), Layout(then, partial, reduce), _recut(splits, then, mesh)
+            yield Move("permute", axes, splits=then), (then, partial, reduce), _recut(splits, then, mesh)
 
 
 def _with(splits: Splits, dim: str, axes: Axes) -> Splits:

@@ -53,11 +53,14 @@ class Mesh:
 
     def size(self, axes: str | Iterable[str]) -> int:
         """The number of devices along one axis or the product over several."""
-        known, axes = self._sizes, axes if isinstance(axes, str | tuple) else tuple(axes)
-        found = known.get(axes)
-        if found is None:
-            found = known[axes] = math.prod(known[a] for a in axes)
-        return found
+        known = self._sizes
+        try:
+            return known[axes]  # type: ignore[index]
+        except (KeyError, TypeError):  # the first time, or no tuple
+            if isinstance(axes, str):
+                raise
+            axes = tuple(axes)
+            return known.setdefault(axes, math.prod([known[a] for a in axes]))
 
     @cached_property
     def _sizes(self) -> dict[str | tuple[str, ...], int]:

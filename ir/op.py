@@ -100,7 +100,7 @@ class Op(ABC):
 
     def flops(self, *operands: TensorType) -> float:
         """Floating-point operations of the whole op."""
-        return float(sum(t.size for t in self.results(*operands)))
+        return float(sum(t.size for t in facts(self, operands).results))
 
     @abstractmethod
     def local(self, place: Place, *blocks: Any) -> Any:
@@ -234,7 +234,7 @@ class Op(ABC):
 
     def bytes_touched(self, operands: tuple[TensorType, ...]) -> float:
         """Memory traffic of the whole op, every operand read and every result written once [bytes]."""
-        return float(sum(t.size * t.itemsize for t in (*operands, *self.results(*operands))))
+        return float(sum(t.size * t.itemsize for t in (*operands, *facts(self, operands).results)))
 
     def attributes(self) -> dict[str, Any]:
         """The static parameters, for printing; a field equal to its default is left out."""

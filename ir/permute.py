@@ -81,20 +81,32 @@ def rearranged(splits: Splits, free: Axes, dims: tuple[str, ...], mesh: Mesh) ->
     devices along col and two along row takes half of col.
     """
     held = dict(splits)
-    axes = tuple(a for a in mesh.names if a in free or any(a in along for along in held.values()))
-    ways = _by_parts(axes, dims, mesh)
-    mine = tuple(mesh.size(held.get(d, ())) for d in dims)
-    found = [s for s in ways[mine] if s != splits]
-    whole = math.prod(mine)
+    axes = tuple([a for a in mesh.names if a in free or any([a in along for along in held.values()])])
+    alike, others = _by_share(tuple([mesh.size(held.get(d, ())) for d in dims]), axes, dims, mesh)
+    found = [s for s in alike if s != splits]
+    for finer, several in others:
+        if not (finer and any([_starts_with(dict(s), splits) for s in several])):
+            found += several
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _by_share(
+    mine: tuple[int, ...], axes: Axes, dims: tuple[str, ...], mesh: Mesh
+) -> tuple[list[Splits], list[tuple[bool, list[Splits]]]]:
+    """The ways to split dims into as many parts as these; and those into more (true) or fewer by whole numbers.
+
+    Of those into fewer only the ones to which no way into as many leads by letting go of whole axes.
+    """
+    ways, whole = _by_parts(axes, dims, mesh), math.prod(mine)
+    alike, others = [dict(s) for s in ways[mine]], list[tuple[bool, list[Splits]]]()
     for parts, several in ways.items():
         total = math.prod(parts)
-        finer = total > whole and not any([p % m for p, m in zip(parts, mine, strict=True)])
-        fewer = total < whole <= ROUNDS * total and not any([m % p for p, m in zip(parts, mine, strict=True)])
-        if finer and not any([_starts_with(dict(s), splits) for s in several]):
-            found += several
-        if fewer:
-            found += [s for s in several if not any([_starts_with(dict(w), s) for w in ways[mine]])]
-    return tuple(found)
+        if total > whole and not any([p % m for p, m in zip(parts, mine, strict=True)]):
+            others.append((True, several))
+        if total < whole <= ROUNDS * total and not any([m % p for p, m in zip(parts, mine, strict=True)]):
+            others.append((False, [s for s in several if not any([_starts_with(w, s) for w in alike])]))
+    return ways[mine], others
 
 
 def _starts_with(splits: dict[str, Axes], first: Splits) -> bool:

@@ -8,10 +8,11 @@ from functools import lru_cache
 from itertools import permutations, product
 from typing import NamedTuple
 
+import numpy as np
+
 from .column import Column
 from .hashed import hash_once
-from .layout import Axes, Layout
-from .permute import Splits
+from .layout import Axes, Fields, Layout
 
 
 @hash_once
@@ -89,37 +90,52 @@ def _numbered_placements(
 
 def arriving(strategy: Strategy, names: tuple[str, ...], carried: tuple[bool, ...]) -> Layout:
     """The layout of an operand with these dims, which carries partial sums in some groups."""
-    partial = strategy.carry if strategy.carry and carried[strategy.group] else _NONE
-    return _restricted(strategy.splits, names, partial)
+    return _layout(_arriving(strategy, names, carried))
 
 
 def leaving(strategy: Strategy, names: tuple[str, ...], left: Left) -> Layout:
     """The layout of a result with these dims: partial over the axes of dims that are reduced or looked up."""
-    splits, partial, kind = strategy.splits, strategy.carry, "sum"
-    kinds = dict(left.summed)
-    for dim, axes in splits:
-        if dim in kinds or dim in left.looked_up:
-            partial, kind = partial.union(axes), kinds.get(dim, kind)
-    if left.renames:
-        renames = dict(left.renames)
-        splits = tuple(sorted([(renames.get(d, d), axes) for d, axes in splits]))
-    return _restricted(splits, names, partial, kind)
+    return _layout(_leaving(strategy, names, left))
 
 
 @lru_cache(maxsize=4096)
 def arriving_column(placements: Placements, names: tuple[str, ...], carried: tuple[bool, ...]) -> Column:
-    return Column.of(arriving(s, names, carried) for s in placements.strategies)
+    return _column([_arriving(s, names, carried) for s in placements.strategies])
 
 
 @lru_cache(maxsize=4096)
 def leaving_column(placements: Placements, names: tuple[str, ...], left: Left) -> Column:
-    return Column.of(leaving(s, names, left) for s in placements.strategies)
+    return _column([_leaving(s, names, left) for s in placements.strategies])
 
 
 _NONE: frozenset[str] = frozenset()
 
 
+def _arriving(strategy: Strategy, names: tuple[str, ...], carried: tuple[bool, ...]) -> Fields:
+    partial = strategy.carry if strategy.carry and carried[strategy.group] else _NONE
+    return tuple([s for s in strategy.splits if s[0] in names]), partial, "sum"
+
+
+def _leaving(strategy: Strategy, names: tuple[str, ...], left: Left) -> Fields:
+    splits, partial, kind = strategy.splits, strategy.carry, "sum"
+    if left.summed or left.looked_up:
+        kinds = dict(left.summed)
+        for dim, axes in splits:
+            if dim in kinds or dim in left.looked_up:
+                partial, kind = partial.union(axes), kinds.get(dim, kind)
+    if left.renames:
+        renames = dict(left.renames)
+        splits = sorted([(renames.get(d, d), axes) for d, axes in splits])
+    return tuple([s for s in splits if s[0] in names]), partial, kind if partial else "sum"
+
+
+def _column(fields: list[Fields]) -> Column:
+    """The column of the layouts that have these fields: most strategies share theirs with others."""
+    place: dict[Fields, int] = {}
+    at = [place.setdefault(f, len(place)) for f in fields]
+    return Column(tuple(map(_layout, place)), np.array(at, int))
+
+
 @lru_cache(maxsize=65536)
-def _restricted(splits: Splits, names: tuple[str, ...], partial: frozenset[str], reduce: str = "sum") -> Layout:
-    """The layout of a tensor with some of the dims that are split, which are sorted."""
-    return Layout(tuple([s for s in splits if s[0] in names]), partial, reduce if partial else "sum")
+def _layout(fields: Fields) -> Layout:
+    return Layout(*fields)

@@ -21,17 +21,18 @@ from ir.column import Column
 from ir.dims import TensorType
 from ir.errors import InternalError
 from ir.graph import Node, Program, Value
-from ir.layout import WHOLE, Axes, Layout
+from ir.layout import Axes, Layout
 from ir.op import Op
 from ir.plan import Plan
 
 from .candidates import ABSENT, Candidate, Candidates, Chains, Ways
 from .cost import made_anew, trips_of
 from .fusion import Fusion
-from .memory import is_packed, packs_alone
+from .memory import is_packed
 from .reshard import Reshards
 from .schedule import Schedule
-from .solve.network import Network, Star, Use, Variable
+from .solve.network import Network, Star, Variable
+from .stars import Stars
 
 Filter = Callable[[Value, Layout], bool]
 Tie = Callable[[Value, Layout], float]
@@ -111,11 +112,13 @@ class Builder:
     """By op, types and which operands are one value: what nobody restricts."""
     columns: dict[tuple[Any, ...], Column] = field(default_factory=dict)
     """One column for all equal ones, so that they are told apart by identity."""
+    same: dict[int, tuple[Column, Column]] = field(default_factory=dict)
+    """By identity of a column, that one and the column itself."""
+    ties: dict[TensorType, dict[Layout | None, float]] = field(default_factory=dict)
+    """Tie-breaks by type and layout."""
     tied: dict[tuple[TensorType, int], np.ndarray] = field(default_factory=dict)
     """Tie-breaks by type and identity of a column."""
-    stars: dict[tuple[Any, ...], Star] = field(default_factory=dict)
-    """A star for each type, layouts of the source and layouts wanted, whether it is stored, and whether it is gone once
-    it has been moved: prices and labels are shared by all alike."""
+    stars: Stars = field(init=False)
 
     def fresh(self, second: Mapping[str, Value]) -> Builder:
         """An empty builder under the same rules, for the program with second copies."""
@@ -130,6 +133,9 @@ class Builder:
             copies=self.copies,
             second=second,
         )
+
+    def __post_init__(self) -> None:
+        self.stars = Stars(self.reshards, self.platform)
 
     @property
     def platform(self) -> str:
@@ -168,8 +174,8 @@ class Builder:
             states = self.variables[variable].states
             packs = [c is not ABSENT and is_packed(node, index, c.strategy) for c in states]
             layouts = Column.of(c.wants[index] if p else None for c, p in zip(states, packs, strict=True))
-        star = self._priced(Value(f"packed:{name}", node.types[index]), layouts, [])
-        return replace(star, source=variable, life=life)
+        value = Value(f"packed:{name}", node.types[index])
+        return replace(self.stars.of(value, self._one(layouts), []), value=value, source=variable, life=life)
 
     def _sampler(self, star: Star, schedule: Schedule) -> Star:
         """The memory of a sampler's vectors, which lie as the latents do."""
@@ -205,7 +211,10 @@ class Builder:
 
     def _one(self, column: Column) -> Column:
         """The one column that equals this one."""
-        return self.columns.setdefault((column.distinct, column.at.tobytes()), column)
+        if id(column) not in self.same:
+            one = self.columns.setdefault((column.distinct, column.at.tobytes()), column)
+            self.same[id(column)] = one, column
+        return self.same[id(column)][0]
 
     def _body(self, program: Program, trips: int) -> None:
         for node in program.nodes:
@@ -263,7 +272,11 @@ class Builder:
         """What breaks ties between the layouts of a column."""
         key = value.type, id(column)
         if key not in self.tied:
-            each = [0.0 if x is None else self.tie(value, x) for x in column.distinct]
+            known = self.ties.setdefault(value.type, {None: 0.0})
+            for x in column.distinct:
+                if x not in known:
+                    known[x] = self.tie(value, x)
+            each = [known[x] for x in column.distinct]
             self.tied[key] = np.array(each, float)[column.at]
         return self.tied[key]
 
@@ -347,19 +360,20 @@ class Builder:
         A transform that is joined with the one before reads nothing where it wants no move.
         """
         (wanted,), (use,) = made.wanted, star.uses
-        last, joined = schedule.life[made.value.name][1], made.value.name in schedule.joined
-        key = "read", joined, made.value.type, id(made.layouts), id(wanted.layouts)
-        if key not in self.stars and joined:
-            nothing = np.zeros_like(star.price)
-            self.stars[key] = replace(star, stored=False, price=nothing, ties=nothing, scratch=nothing)
-        elif key not in self.stars:
-            self.stars[key] = self._priced(made.value, wanted.layouts.each(lambda layouts: layouts[0]), [])
+        value, last = Value(f"read:{made.value.name}", made.value.type), schedule.life[made.value.name][1]
+        if made.value.name not in schedule.joined:
+            read = self.stars.of(value, self._one(wanted.layouts.each(lambda layouts: layouts[0])), [])
+            return replace(read, value=value, source=wanted.variable, life=(last, last))
+        nothing = self.stars.alike(np.zeros_like(star.price))
         return replace(
-            self.stars[key],
-            value=Value(f"read:{made.value.name}", made.value.type),
-            source=star.source if joined else wanted.variable,
+            star,
+            value=value,
+            stored=False,
             life=(last, last),
-            uses=[replace(use, time=(last, last))] if joined else [],
+            price=nothing,
+            ties=nothing,
+            scratch=nothing,
+            uses=[replace(use, time=(last, last))],
         )
 
     def _star(self, made: _Made, schedule: Schedule) -> Star:
@@ -368,10 +382,7 @@ class Builder:
             if w.variable == made.source and tuple(w.layouts) != tuple((x,) for x in made.layouts):
                 raise InternalError(f"{made.value} is tied to itself in another layout")
         stored, going = schedule.stored[made.value.name], made.value.name in schedule.going
-        key = made.value.type, id(made.layouts), stored, going, *(id(w.layouts) for w in uses)
-        if key not in self.stars:
-            self.stars[key] = self._priced(made.value, made.layouts, [w.layouts for w in uses], stored, going)
-        alike = self.stars[key]
+        alike = self.stars.of(made.value, made.layouts, [w.layouts for w in uses], stored, going)
         return replace(
             alike,
             value=made.value,
@@ -384,38 +395,6 @@ class Builder:
                 for u, w in zip(alike.uses, uses, strict=True)
             ],
         )
-
-    def _priced(
-        self, value: Value, made: Column, wanted: Sequence[Column], stored: bool = True, going: bool = False
-    ) -> Star:
-        """The star of a value left and wanted so, for one trip: prices and labels, not yet who leaves and wants it."""
-        left = [x for x in made.distinct if x is not None]
-        layouts = list(dict.fromkeys([*left, *(x for column in wanted for sets in column.distinct for x in sets)]))
-        graph = self.reshards.graph(value.type, layouts)
-        index = {x: i for i, x in enumerate(layouts)}
-        at = np.array([graph.index[x] for x in layouts], int)
-        grid = at[:, None], at
-        star = Star(
-            value,
-            -1,
-            np.array([len(layouts) if x is None else index[x] for x in made.distinct], int)[made.at],
-            layouts,
-            graph.seconds[grid],
-            graph.collectives[grid],
-            bytes=graph.bytes[at],
-            scratch=(graph.parting if going else graph.scratch)[grid],
-        )
-        if not stored:
-            moved = (star.ties > 0) & ~(graph.packs[grid] & packs_alone(self.platform))
-            star.scratch = star.scratch + np.where(moved, star.bytes[:, None], 0.0)
-        if None in made.distinct:
-            _add_absence(star)
-        for column in wanted:
-            indices = [tuple([index[x] for x in sets]) for sets in column.distinct]
-            distinct = sorted(indices)
-            rank = {x: n for n, x in enumerate(distinct)}
-            star.uses.append(Use(-1, np.array([rank[x] for x in indices], int)[column.at], distinct))
-        return star
 
     def _life(self, value: Value, schedule: Schedule) -> tuple[int, int]:
         """From where the value is made to its last sure consumer; a second copy has none."""
@@ -493,16 +472,6 @@ def _set(layouts: Layout | tuple[Layout, ...] | None) -> tuple[Layout, ...]:
     if layouts is None:
         return ()
     return (layouts,) if isinstance(layouts, Layout) else tuple(dict.fromkeys(x for x in layouts if x is not None))
-
-
-def _add_absence(star: Star) -> None:
-    """A last layout that stands for the value not being there: nothing can be made from it, and nothing is held."""
-    n = len(star.layouts)
-    star.layouts = [*star.layouts, WHOLE]
-    star.price = np.pad(star.price, (0, 1), constant_values=np.inf)
-    star.price[n, n] = 0.0
-    star.ties, star.scratch = np.pad(star.ties, (0, 1)), np.pad(star.scratch, (0, 1))
-    star.bytes = np.append(star.bytes, 0.0)
 
 
 def _region_operands(node: Node) -> tuple[Value, ...]:

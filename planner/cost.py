@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -179,7 +179,7 @@ def gathered(move: Move) -> str | None:
 @lru_cache(maxsize=4096)
 def _work(op: Op, types: tuple[TensorType, ...]) -> tuple[float, float]:
     """Flops of the whole op, and how often it goes over its operands and results."""
-    whole = sum(whole_bytes(t) for t in (*types, *op.results(*types)))
+    whole = sum(whole_bytes(t) for t in (*types, *facts(op, types).results))
     return op.flops(*types), op.bytes_touched(types) / whole if whole else 1.0
 
 
@@ -238,7 +238,8 @@ def evaluate(program: Program, plan: Plan, costs: Costs) -> tuple[float, float, 
     program = plan.applied(program)
     free = made_anew(program, plan.platform)
     nodes = ((n, trips) for n, trips in leaf_nodes(program) if n.key not in free)
-    compute = sum(trips * costs.compute(n.op, n.types, plan.strategies[n.key]) for n, trips in nodes)
+    seconds = cache(costs.compute)
+    compute = sum(trips * seconds(n.op, n.types, plan.strategies[n.key]) for n, trips in nodes)
     communication, sent = 0.0, defaultdict[tuple[str, ...], float](float)
     for step in plan.steps(program):
         for c, seconds in costs.priced(step.move, step.value.type, step.before):

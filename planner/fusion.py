@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ir.graph import Node, Program, Value
-from ir.op import Map, Op, Reduce
+from ir.op import Map, Op, Reduce, facts
 from ir.ops.contract import Contract
 from ir.ops.create import Constant
 from ir.ops.elementwise import Div, Elementwise, Neg
@@ -88,12 +88,11 @@ class Fusion:
         fusion.loops = {key for key, node in nodes.items() if is_loop(node)}
         fusion.packers = {key for key, node in nodes.items() if is_packer(node)}
         fusion.takers = fusion.loops | fusion.packers
+        reductions = {key for key, node in nodes.items() if is_reduction(node)}
         kernels: dict[str, set[str]] = {}
         for key, node in reversed(nodes.items()):
             readers = set().union(*(kernels[u] for u in users.get(key, ())))
-            inlined, stored = decide(
-                node, readers, fusion.takers, {r for r in readers if is_reduction(nodes[r])}, key in outputs, constants
-            )
+            inlined, stored = decide(node, readers, fusion.takers, readers & reductions, key in outputs, constants)
             fusion.inlined[key], fusion.stored[key] = inlined, stored
             into = readers & fusion.takers if stored else readers
             kernels[key] = ({key} if stored else set()) | (into if inlined else set())
@@ -219,7 +218,7 @@ def is_loop(node: Node) -> bool:
     """Whether each element of the node's one result is computed by itself."""
     if len(node.results) != 1 or node.op.regions() or is_packer(node):
         return False
-    return isinstance(node.op, Gather) or all(isinstance(r, Map) for r in node.op.roles(*node.types).values())
+    return isinstance(node.op, Gather) or all(isinstance(r, Map) for r in facts(node.op, node.types).roles.values())
 
 
 def is_reduction(node: Node) -> bool:
@@ -228,7 +227,7 @@ def is_reduction(node: Node) -> bool:
         return False
     if is_packer(node):
         return False
-    roles = node.op.roles(*node.types).values()
+    roles = facts(node.op, node.types).roles.values()
     return any(isinstance(r, Reduce) for r in roles) and all(isinstance(r, Map | Reduce) for r in roles)
 
 

@@ -1,9 +1,9 @@
 """The moves between the layouts of a type, priced all at once.
 
-Which moves there are depends on the sizes of dims only in whether blocks are cut evenly. So they are found once for all
-types of one `Pattern` and numbered; for a type those are struck off whose cuts are uneven, and the rest is priced from
-arrays of block extents. `Costs.move` prices one move by itself; tests/planner/test_in_bulk.py holds the two to each
-other.
+Which moves there are depends on the sizes of dims only in whether blocks are cut evenly, and their order on the names
+of dims only in which dim is gathered first. So they are found once for all types of one `Pattern` and numbered; for a
+type those are struck off whose cuts are uneven, and the rest is priced from arrays of block extents. `Costs.move`
+prices one move by itself; tests/planner/test_in_bulk.py holds the two to each other.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ir.dims import CHAIN, TensorType
-from ir.layout import Axes, Layout, Move, is_even, possible_moves
+from ir.layout import Axes, Fields, Layout, Move, is_even, possible_moves
 from ir.mesh import Mesh
 from ir.permute import Splits, rounds
 
 from .cost import Costs, gathered
 from .memory import staging
+
+_SUMS = ("all_reduce", "reduce_scatter")
 
 
 class Leg(NamedTuple):
@@ -29,6 +31,8 @@ class Leg(NamedTuple):
     start: int
     end: int
     move: Move
+    source: int
+    """The dim whose blocks are gathered or exchanged; -1 for moves that come before these, and past the last after."""
     cuts: tuple[tuple[int, int, int], ...]
     """What must be even: (dim, fewer parts, more parts)."""
     rounds: int
@@ -45,12 +49,13 @@ class Leg(NamedTuple):
 
 @dataclass
 class Pattern:
-    """Layouts and moves of types with as many dims, in one order of names and as many of them longer than one."""
+    """Layouts and moves of types with as many dims, the same of them longer than one, whatever their names."""
 
     type: TensorType
     """The first of them, whose names the layouts and moves use."""
     mesh: Mesh
-    numbers: dict[Layout, int] = field(default_factory=dict)
+    numbers: dict[Fields, int] = field(default_factory=dict)
+    """By a layout's fields."""
     parts: list[tuple[int, ...]] = field(default_factory=list)
     """By layout, the number of parts along each dim."""
     found: dict[int, list[Leg]] = field(default_factory=dict)
@@ -61,9 +66,13 @@ class Pattern:
         self.long = tuple([d.name for d in self.type.dims if d.size > 1])
 
     def number(self, layout: Layout) -> int:
-        found = self.numbers.get(layout)
+        return self._number((layout.splits, layout.partial, layout.reduce))
+
+    def _number(self, fields: Fields) -> int:
+        found = self.numbers.get(fields)
         if found is None:
-            found = self.numbers[layout] = len(self.layouts)
+            layout = Layout(*fields)
+            found = self.numbers[fields] = len(self.layouts)
             self.layouts.append(layout)
             held, size = dict(layout.splits), self.mesh.size
             self.parts.append(tuple([size(held[d]) if d in held else 1 for d in self.type.names]))
@@ -76,14 +85,15 @@ class Pattern:
             self.found[start] = [self._leg(start, *found) for found in moves]
         return self.found[start]
 
-    def _leg(self, start: int, move: Move, then: Layout, cuts: Iterable[tuple[str, int, int]]) -> Leg:
+    def _leg(self, start: int, move: Move, then: Fields, cuts: Iterable[tuple[str, int, int]]) -> Leg:
         place, along, collectives = self.place, gathered(move), 1
         if move.kind in ("slice", "permute"):
             collectives = rounds(self.layouts[start].splits, move.splits, self.mesh) if move.kind == "permute" else 0
         return Leg(
             start,
-            self.number(then),
+            self._number(then),
             move,
+            -1 if move.kind in _SUMS else len(place) if move.source is None else place[move.source],
             tuple([(place[d], few, many) for d, few, many in cuts]),
             collectives,
             -1 if move.target is None else place[move.target],
@@ -104,9 +114,18 @@ class Priced:
     seconds: dict[int, list[float]] = field(default_factory=dict)
     even: dict[tuple[int, int, int], bool] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        theirs, mine = (sorted(range(len(x)), key=x.__getitem__) for x in (self.pattern.type.names, self.type.names))
+        self.rank = None if mine == theirs else {-1: -1, len(mine): len(mine), **{i: n for n, i in enumerate(mine)}}
+        """By dim its place in the order of names, where that is not the pattern's."""
+
     def legal(self, start: int) -> list[Leg]:
+        """In the order of `possible_moves`, which decides between equals: by the name of the dim that is gathered."""
         if start not in self.legs:
-            self.legs[start] = [leg for leg in self.pattern.legs(start) if all(map(self._is_even, leg.cuts))]
+            legs = [leg for leg in self.pattern.legs(start) if all(map(self._is_even, leg.cuts))]
+            if (rank := self.rank) is not None:
+                legs.sort(key=lambda leg: rank[leg.source])
+            self.legs[start] = legs
         return self.legs[start]
 
     def _is_even(self, cut: tuple[int, int, int]) -> bool:
@@ -147,7 +166,8 @@ class Prices:
     costs: Costs
     mesh: Mesh
     """The mesh axes that may be used."""
-    patterns: dict[tuple[tuple[int, ...], tuple[bool, ...], bool], Pattern] = field(default_factory=dict)
+    patterns: dict[tuple[tuple[bool, ...], int], Pattern] = field(default_factory=dict)
+    """By which dims are longer than one, and where the chains are."""
     types: dict[TensorType, Priced] = field(default_factory=dict)
     curves: dict[tuple[str, Axes, bool], Callable[[int], float]] = field(default_factory=dict)
     """Of one collective by its bytes: by kind and axes, and whether it goes along a dim inside."""
@@ -155,8 +175,7 @@ class Prices:
 
     def of(self, t: TensorType) -> Priced:
         if t not in self.types:
-            order = tuple(sorted(range(len(t.names)), key=t.names.__getitem__))  # it decides between equals
-            key = order, tuple([n > 1 for n in t.shape]), CHAIN in t
+            key = tuple([n > 1 for n in t.shape]), t.names.index(CHAIN) if CHAIN in t else -1
             pattern = self.patterns.setdefault(key, Pattern(t, self.mesh))
             self.types[t] = Priced(pattern, t, self)
         return self.types[t]

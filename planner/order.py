@@ -29,11 +29,14 @@ Step = tuple[Node, int | None]
 """A node that runs, or that packs one of its operands: which."""
 
 
-def in_order(program: Program, platform: str) -> list[Step]:
-    """What happens one after another; what is inlined stands before the first kernel that it is part of."""
+def in_order(program: Program, platform: str, fusion: Fusion | None = None) -> list[Step]:
+    """What happens one after another; what is inlined stands before the first kernel that it is part of.
+
+    `fusion` is that of the program, where it is known already.
+    """
     second = {n.key.removesuffix(SUFFIX): n for n in program.nodes if n.key.endswith(SUFFIX)}
     base = originals(program)
-    fusion = Fusion.of(base, platform)
+    fusion = fusion if fusion is not None and base is program else Fusion.of(base, platform)
     kernels = Kernels.of(base, fusion)
     order = depth_first(kernels)
     if platform == "gpu":

@@ -155,25 +155,30 @@ def _shortest(
     ends = np.concatenate([[0], np.bincount(rows, minlength=n).cumsum()])
     graph = csr_matrix((weights[rows, columns], columns, ends), shape=(n, n))
     distance, before = dijkstra(graph, return_predecessors=True)
-    total = np.where(np.isfinite(distance), 0.0, np.inf)
-    collectives, packed_first = np.zeros((n, n), int), np.zeros((n, n), bool)
-    worst, least = np.zeros((n, n)), np.zeros((n, n))
-    start, end = np.nonzero(before >= 0)
-    at, last = end, True
-    while len(start):  # walk all paths back at once, one move a turn
-        previous, path = before[start, at], (start, end)
-        pack, unpack = packed[previous, at], unpacked[previous, at] if last else 0.0
-        held = block[at] + np.where(previous == start, 0.0, block[previous]) + pack + unpack
-        left = block[at] + np.where(pack > 0, pack, block[previous])
-        left = np.maximum.reduce([block[previous] + pack, left, block[at] + unpack])
-        total[path] += one[previous, at]
-        collectives[path] += many[previous, at]
+    total = np.where(np.isfinite(distance), 0.0, np.inf).ravel()
+    collectives, packed_first = np.zeros(n * n, int), np.zeros(n * n, bool)
+    worst, least = np.zeros(n * n), np.zeros(n * n)
+    one, many, packed, unpacked = one.ravel(), many.ravel(), packed.ravel(), unpacked.ravel()
+    back: np.ndarray = before.ravel()
+    path = (back >= 0).nonzero()[0]
+    start, at = path // n, path % n
+    last = True
+    while len(path):  # walk all paths back at once, one move a turn
+        previous = back[start * n + at]
+        move, first = previous * n + at, previous == start
+        pack, unpack = packed[move], unpacked[move] if last else 0.0
+        here, there = block[at], block[previous]
+        held = here + np.where(first, 0.0, there) + pack + unpack
+        left = np.maximum.reduce([there + pack, here + np.where(pack > 0, pack, there), here + unpack])
+        total[path] += one[move]
+        collectives[path] += many[move]
         worst[path] = np.maximum(worst[path], held)
         least[path] = np.maximum(least[path], left)
-        packed_first[path] |= (previous == start) & (packed[previous, at] > 0)
-        more, last = previous != start, False
-        start, end, at = start[more], end[more], previous[more]
-    scratch = np.maximum(0.0, worst - block[None, :])
-    parting = np.maximum(0.0, least - block[None, :] - block[:, None])
+        packed_first[path] |= first & (pack > 0)
+        more, last = ~first, False
+        path, start, at = path[more], start[more], previous[more]
+    total, collectives, packed_first = total.reshape(n, n), collectives.reshape(n, n), packed_first.reshape(n, n)
+    scratch = np.maximum(0.0, worst.reshape(n, n) - block[None, :])
+    parting = np.maximum(0.0, least.reshape(n, n) - block[None, :] - block[:, None])
     place = {layout: i for i, layout in enumerate(layouts)}
     return LayoutGraph(t, place, block, total, collectives, scratch, parting, packed_first, before, taken, legs, names)

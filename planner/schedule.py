@@ -92,7 +92,7 @@ class Schedule:
     def _body(self, program: Program, prefix: str, platform: str) -> None:
         fusion = Fusion.of(program, platform)
         made = {v.name: n for n in program.nodes for v in n.results}
-        for node, packed in [(n, None) for n in program.nodes] if prefix else in_order(program, platform):
+        for node, packed in [(n, None) for n in program.nodes] if prefix else in_order(program, platform, fusion):
             if packed is not None:
                 self.at[packing(node, packed)] = self.steps, self.steps
                 self.what.append(("pack", node.key))

@@ -101,8 +101,8 @@ def _part(tables: Tables, order: list[int], allowed: list[np.ndarray]) -> _Part:
         if not a.all()
     ]
     whole = Tables(tables.sizes, [*tables.found, *barred])
-    buckets, best, _ = run(whole, order)
-    states = read_back(buckets, best, np.zeros(len(tables.sizes), int))[: len(allowed)]
+    buckets, _ = run(whole, order)
+    states = read_back(buckets, np.zeros(len(tables.sizes), int))[: len(allowed)]
     next_cost, variable, state = np.inf, -1, -1
     for i, marginal in enumerate(of_tables(whole, order, len(allowed))):
         marginal = marginal.copy()

@@ -33,10 +33,10 @@ class _Turn:
 
 
 class Dual:
-    """Messages and bounds for one network."""
+    """Messages and bounds for one network; what costs more than `big` is taken to cost that much."""
 
     def __init__(self, network: Network, big: float):
-        self.cost = [v.cost for v in network.variables]
+        self.cost, self.big = [v.cost for v in network.variables], big
         self.blocks: list[Block] = []
         for s, star in enumerate(network.stars):
             paid = np.minimum(star.price[distinct(star.labels)[0]], big)

@@ -1,7 +1,7 @@
 """Exact minimisation by variable elimination: dynamic programming over a tree decomposition.
 
-Variables and stars become cost tables. Eliminating a variable adds up the tables that mention it, minimises it away and
-remembers the minimiser; read backwards, the memory is an optimal choice. The work is the number of entries of all
+Variables and stars become cost tables. Eliminating a variable adds up the tables that mention it and minimises it
+away; gone through backwards, the tables give an optimal choice. The work is the number of entries of all
 tables, so the cheapest variable goes first and the caller gives a limit; where it is passed, the answer is None.
 
 A star whose uses share layouts would be one table over all its variables. It is cut up by *copies*: a variable of two
@@ -220,66 +220,80 @@ def too_many(tables: Tables, count: int, limit: float, spare: Collection[int] = 
     return held
 
 
+Part = tuple[tuple[int, ...], np.ndarray]
+"""A scope, and costs over the states of its variables."""
+
+
 @dataclass
 class Bucket:
-    """One variable's turn: the sum of the tables that mention it, over its scope."""
+    """One variable's turn: the tables that mention it, added up and minimised."""
 
     variable: int
     scope: tuple[int, ...]
+    parts: list[Part]
+    """The tables."""
     total: np.ndarray
+    """Their sum, over the scope."""
     rest: tuple[int, ...]
     """The scope without the variable."""
     least: np.ndarray
     """`total`, the variable minimised away."""
 
+    def best(self, states: np.ndarray) -> int:
+        """The variable's best state, given those of the rest: from the tables, so that no totals have to be kept."""
+        cost = np.zeros(())
+        for scope, part in self.parts:
+            cost = cost + part[tuple([slice(None) if j == self.variable else states[j] for j in scope])]
+        return int(cost.argmin())
 
-def run(tables: Tables, order: Sequence[int], keep_totals: bool = False):
-    """Eliminates in the given order: the buckets, the minimisers, the optimum.
 
-    Only the last bucket keeps its total, unless all shall (`keep_totals`).
+def run(tables: Tables, order: Sequence[int], keep_totals: bool = False) -> tuple[list[Bucket], float]:
+    """Eliminates in the given order: the buckets and the optimum.
+
+    Only the last bucket keeps its total, unless all shall (`keep_totals`). Scopes go from few states to many here:
+    arrays are added up fast where their last axis is long.
     """
     turn = {i: t for t, i in enumerate(order)}
-    held: list[list[tuple[tuple[int, ...], np.ndarray]]] = [[] for _ in order]
+    sizes = tables.sizes
+    place = {i: n for n, i in enumerate(sorted(range(len(sizes)), key=sizes.__getitem__))}
+    held: list[list[Part]] = [[] for _ in order]
     constant = 0.0
 
     def give(scope: tuple[int, ...], cost: np.ndarray) -> None:
         nonlocal constant
         if scope:
-            held[min(turn[i] for i in scope)].append((scope, cost))
+            held[min([turn[i] for i in scope])].append((scope, cost))
         else:
             constant += float(cost)
 
     for table in tables.found:
-        give(table.scope, table.make())
+        axes = sorted(range(len(table.scope)), key=lambda k: place[table.scope[k]])
+        give(tuple([table.scope[k] for k in axes]), table.make().transpose(axes))
     buckets: list[Bucket] = []
     ends = len(order) - 1
-    best: list[np.ndarray] = []
     for t, i in enumerate(order):
-        scope = tuple(sorted({j for mentioned, _ in held[t] for j in mentioned} | {i}))
-        total = _sum(held[t], scope, tables.sizes)
-        held[t] = []
+        scope = tuple(sorted({j for mentioned, _ in held[t] for j in mentioned} | {i}, key=place.__getitem__))
+        total = _sum(held[t], scope, sizes)
         axis = scope.index(i)
         rest = scope[:axis] + scope[axis + 1 :]
-        argmin = total.argmin(axis)
-        least = np.take_along_axis(total, np.expand_dims(argmin, axis), axis).squeeze(axis)
-        best.append(argmin)
-        buckets.append(Bucket(i, scope, total if keep_totals or t == ends else least, rest, least))
+        least = np.minimum.reduce(total, axis=axis)
+        buckets.append(Bucket(i, scope, held[t], total if keep_totals or t == ends else least, rest, least))
         give(rest, least)
-    return buckets, best, constant
+    return buckets, constant
 
 
-def _sum(held: list[tuple[tuple[int, ...], np.ndarray]], scope: tuple[int, ...], sizes: Sequence[int]) -> np.ndarray:
+def _sum(held: list[Part], scope: tuple[int, ...], sizes: Sequence[int]) -> np.ndarray:
     total = np.zeros([sizes[j] for j in scope])
     for mentioned, cost in held:
         total += cost if mentioned == scope else cost.reshape([sizes[j] if j in mentioned else 1 for j in scope])
     return total
 
 
-def read_back(buckets: list[Bucket], best: list[np.ndarray], states: np.ndarray, skip: int = -1) -> np.ndarray:
-    """The choice that the minimisers stand for, given the states of what is not eliminated (or of `skip`)."""
-    for bucket, argmin in zip(reversed(buckets), reversed(best), strict=True):
+def read_back(buckets: list[Bucket], states: np.ndarray, skip: int = -1) -> np.ndarray:
+    """The choice of least cost, given the states of what is not eliminated (or of `skip`)."""
+    for bucket in reversed(buckets):
         if bucket.variable != skip:
-            states[bucket.variable] = argmin[tuple(states[j] for j in bucket.rest)]
+            states[bucket.variable] = bucket.best(states)
     return states
 
 
@@ -288,8 +302,8 @@ def minimise(tables: Tables, limit: float) -> np.ndarray | None:
     order = order_of(tables.sizes, tables.scopes, limit)
     if order is None:
         return None
-    buckets, best, _ = run(tables, order)
-    return read_back(buckets, best, np.zeros(len(tables.sizes), int))
+    buckets, _ = run(tables, order)
+    return read_back(buckets, np.zeros(len(tables.sizes), int))
 
 
 def eliminate(network: Network, limit: float = LIMIT) -> np.ndarray | None:

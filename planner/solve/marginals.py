@@ -49,7 +49,7 @@ def marginals(network: Network, cutoff: float = np.inf, limit: float = LIMIT) ->
 
 def of_tables(tables: Tables, order: Sequence[int], count: int) -> list[np.ndarray]:
     """The min-marginals of the first `count` variables of a sum of tables, by a pass forth and a pass back."""
-    buckets, _, optimum = run(tables, order, keep_totals=True)
+    buckets, optimum = run(tables, order, keep_totals=True)
     turn = {i: t for t, i in enumerate(order)}
     beliefs: list[np.ndarray] = [np.zeros(0)] * len(buckets)
     found = [np.full(tables.sizes[i], optimum) for i in range(count)]
@@ -157,7 +157,7 @@ def _together(
 
 
 def _read(tables: Tables, order, near, keep, variable, groups, asked) -> Mapping[int, np.ndarray]:
-    buckets, best, optimum = run(tables, order)
+    buckets, optimum = run(tables, order)
     states = keep[variable][near[variable]]
     if len(states) > 1:
         last: Bucket = buckets[-1]
@@ -171,7 +171,7 @@ def _read(tables: Tables, order, near, keep, variable, groups, asked) -> Mapping
             continue
         chosen = np.zeros(len(tables.sizes), int)
         chosen[variable] = among[int(vector[among].argmin())]
-        chosen = read_back(buckets, best, chosen, skip=variable)
+        chosen = read_back(buckets, chosen, skip=variable)
         found[g] = np.array([k[n[s]] for k, n, s in zip(keep, near, chosen, strict=False)])
     return found
 

@@ -10,7 +10,7 @@ however many uses want it. The price of a choice of states is the sum over varia
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -25,6 +25,34 @@ def distinct(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The labels that occur, sorted, and for each entry which of them it is: `np.unique` for small numbers."""
     here = np.bincount(labels) > 0
     return here.nonzero()[0], (here.cumsum() - 1)[labels]
+
+
+def shared(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, worked out once for the same objects: values that are alike have one price and one set of labels.
+
+    What it gives for them is one object too, so that what follows from it can be shared again.
+    """
+    known: dict[tuple[int, ...], tuple[Any, tuple[Any, ...]]] = {}
+
+    def found(*objects: Any) -> Any:
+        key = tuple(map(id, objects))
+        if key not in known:
+            known[key] = f(*objects), objects  # while they are held here no others have their identities
+        return known[key][0]
+
+    return found
+
+
+def singles(wants: Sequence[tuple[int, ...]]) -> np.ndarray | None:
+    """By label, the one layout that it wants; None where some want another number."""
+    return np.array([w for (w,) in wants], int) if all([len(label) == 1 for label in wants]) else None
+
+
+def by_label(wants: Sequence[tuple[int, ...]], of_layout: np.ndarray, combine: np.ufunc) -> np.ndarray:
+    """[…, label] from […, layout]: what the layouts that a label wants have, combined."""
+    if (single := singles(wants)) is not None:
+        return of_layout[..., single]
+    return np.stack([combine.reduce(of_layout[..., list(label)], axis=-1) for label in wants], axis=-1)
 
 
 def membership(layouts: Sequence[int], labels: Sequence[tuple[int, ...]]) -> np.ndarray:
@@ -57,16 +85,17 @@ class Use:
     """The first and last step of the schedule at which it needs its copy."""
 
     @cached_property
-    def _single(self) -> np.ndarray | None:
-        """By label, the one layout that it wants; None where some want another number."""
-        wants = [label[0] for label in self.wants if len(label) == 1]
-        return np.array(wants, int) if len(wants) == len(self.wants) else None
+    def _singles(self) -> np.ndarray | None:
+        return singles(self.wants)
 
     def by_label(self, of_layout: np.ndarray, combine: np.ufunc) -> np.ndarray:
         """[…, label] from […, layout]: what the layouts that a label wants have, combined."""
-        if self._single is not None:
-            return of_layout[..., self._single]
-        return np.stack([combine.reduce(of_layout[..., list(label)], axis=-1) for label in self.wants], axis=-1)
+        if self._singles is not None:
+            return of_layout[..., self._singles]
+        return by_label(self.wants, of_layout, combine)
+
+    def with_states(self, labels: np.ndarray, wants: list[tuple[int, ...]]) -> Use:
+        return Use(self.variable, labels, wants, self.time)
 
 
 @dataclass
@@ -128,20 +157,27 @@ class Network:
             v if all_ else Variable(v.name, [v.states[s] for s in k.tolist()], v.cost[k], v.tie[k])
             for v, k, all_ in zip(self.variables, keep, whole, strict=True)
         ]
-        return Network(variables, [_restrict_star(star, keep, whole) for star in self.stars])
+        taken, narrowed = shared(lambda labels, k: labels[k]), shared(_narrowed)
+
+        def restricted(star: Star) -> Star:
+            if whole[star.source] and all([whole[use.variable] for use in star.uses]):
+                return star
+            labels = star.labels if whole[star.source] else taken(star.labels, keep[star.source])
+            uses = [
+                use if whole[use.variable] else use.with_states(*narrowed(use.labels, use.wants, keep[use.variable]))
+                for use in star.uses
+            ]
+            return replace(star, labels=labels, uses=uses)
+
+        return Network(variables, [restricted(star) for star in self.stars])
 
 
-def _restrict_star(star: Star, keep: Sequence[np.ndarray], whole: Sequence[bool]) -> Star:
-    if whole[star.source] and all(whole[use.variable] for use in star.uses):
-        return star
-    labels = star.labels[keep[star.source]]
-    uses = [use if whole[use.variable] else _restrict_use(use, keep[use.variable]) for use in star.uses]
-    return replace(star, labels=labels, uses=uses)
-
-
-def _restrict_use(use: Use, keep: np.ndarray) -> Use:
-    found, labels = distinct(use.labels[keep])
-    return Use(use.variable, labels, [use.wants[label] for label in found.tolist()], use.time)
+def _narrowed(
+    labels: np.ndarray, wants: list[tuple[int, ...]], keep: np.ndarray
+) -> tuple[np.ndarray, list[tuple[int, ...]]]:
+    """The labels of the kept states, and what those that are left want."""
+    found, labels = distinct(labels[keep])
+    return labels, [wants[label] for label in found.tolist()]
 
 
 TIES = 1e-9
@@ -154,10 +190,11 @@ def with_ties(network: Network) -> Network:
     They weigh no more than `TIES` altogether, so they order equals and nothing else.
     """
     scale = sum(float(v.cost.min()) for v in network.variables) or 1e-6
-    collectives = sum(float(s.ties.max(initial=0)) * len(s.uses) for s in network.stars)
-    rest = sum(float(v.tie.max(initial=0)) for v in network.variables)
+    most = shared(lambda ties: float(ties.max(initial=0)))
+    collectives = sum(most(s.ties) * len(s.uses) for s in network.stars)
+    rest = sum(most(v.tie) for v in network.variables)
     per_collective = 0.5 * TIES * scale / max(1.0, collectives)
     per_tie = min(0.5 * TIES * scale / max(1.0, rest), 0.1 * per_collective)
     variables = [Variable(v.name, v.states, v.cost + per_tie * v.tie, v.tie) for v in network.variables]
-    stars = [replace(s, price=s.price + per_collective * s.ties) for s in network.stars]
-    return Network(variables, stars)
+    priced = shared(lambda price, ties: price + per_collective * ties)
+    return Network(variables, [replace(s, price=priced(s.price, s.ties)) for s in network.stars])

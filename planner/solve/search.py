@@ -9,7 +9,7 @@ import numpy as np
 
 from .bound import Dual
 from .coarse import coarse_states, groupings
-from .eliminate import LIMIT, Tables, easy, eliminate
+from .eliminate import LIMIT, Tables, easy, eliminate, minimise
 from .fold import fold_chains
 from .guess import among, best_of, free_most, near_bounds
 from .improve import improve
@@ -19,11 +19,15 @@ from .pairs import Messages
 from .simplify import Barred, Impossible, barred_of, reduce
 
 ROUNDS, SWEEPS = 24, 6
+"""How often states are struck off, and after how many sweeps."""
+LOOKS, CLOSE = 3, 1e-2
+"""After so many of the first sweeps it is looked at once whether elimination can finish, which on small networks it
+mostly can; not where the price is further than this from the bound."""
 TRIES = (0, 1, 2, 4, 7, 12, 20)
 """The rounds in which a better choice is looked for."""
 IDLE, WORTH = 4, 0.02
 """After so many rounds that strike off less than this share of the states no more are made."""
-EASY, MUCH = 3e3, 2e6
+EASY, MUCH = 1e4, 2e6
 """How many entries elimination may take: per variable and round, and at the end in any case."""
 WORK, FEW = 1e3, 60
 """One pair of states takes HiGHS as long as so many entries take elimination; with so few pairs per variable HiGHS
@@ -72,6 +76,9 @@ def finish(network: Network, priced: Network, left: Striking, seconds: float) ->
     if left.bound > left.cutoff or left.bound == np.inf:
         return None
     best = left.best
+    if left.solved:
+        cost = network.cost(best)
+        return Found(best, cost, cost, "elimination", left.proof)
     small, keep = left.network()
     states = eliminate(small, max(MUCH, min(LIMIT, WORK * pair_count(small))))
     if states is not None:
@@ -121,6 +128,10 @@ class Striking:
     dual: Dual | None = None
     proof: list[list[Messages]] = field(default_factory=list)
     barred: list[Barred] | None = None
+    settled: tuple[Network, list[np.ndarray]] | None = None
+    """The settled network of what is kept, and its states."""
+    solved: bool = False
+    """Whether elimination has found the best choice."""
     freed: float = np.inf
     """The price that choosing most variables anew did not better."""
     thorough: bool = False
@@ -139,18 +150,18 @@ class Striking:
         at_once: bool = True,
     ) -> Striking:
         """Strikes off, unless (`at_once`) elimination or HiGHS do without, or with less of it."""
-        cheap = np.array([int(v.cost.argmin()) for v in priced.variables])
-        best = improve(priced, cheap if known is None else known)
+        known = np.array([int(v.cost.argmin()) for v in priced.variables]) if known is None else known
         everything = [np.arange(len(v.states)) for v in priced.variables]
         thorough = all_below or not at_once
-        left = cls(priced, cutoff, all_below, everything, best, priced.cost(best), thorough=thorough)
+        left = cls(priced, cutoff, all_below, everything, known, np.inf, thorough=thorough)
         try:
             small, left.keep = left.network()
         except Impossible:
             left.bound = np.inf
             return left
-        if not thorough and easy(Tables.of(small), EASY * len(small.variables)):
+        if not thorough and left._solve(Tables.of(small), left.keep, EASY):
             return left
+        left._try(known)
         left._strike(axes)
         return left
 
@@ -174,37 +185,90 @@ class Striking:
         """The settled network of what is kept."""
         if self.barred is None:
             self.barred = barred_of(self.priced)
-        return reduce(self.priced, self.keep, not self.all_below, self.barred)
+        if self.settled is None or self.settled[1] is not self.keep:
+            self.settled = reduce(self.priced, self.keep, not self.all_below, self.barred)
+        return self.settled
+
+    def _solve(self, tables: Tables, keep: list[np.ndarray], work: float) -> bool:
+        """Finds the best choice of some states by elimination, where that takes few entries per variable."""
+        states = minimise(tables, work * len(keep))
+        if states is not None:
+            self.best, self.solved = among(keep, states[: len(keep)]), True
+        return self.solved
 
     def _strike(self, axes: Sequence[str]) -> None:
         if self.dual is None:
             self.dual = Dual(self.priced.restrict(self.keep), 10 * self.price if np.isfinite(self.price) else 1e6)
+        self._guess_coarse(axes)
+        if self._enough():
+            return
         counted, idle = np.inf, 0
         for turn in range(ROUNDS):
-            self.dual.ascend(SWEEPS)
-            bounds, bound = self.dual.state_bounds()
-            self.bound = max(bound, self.bound)
+            self.dual.ascend(SWEEPS if turn else SWEEPS - LOOKS)
+            bounds = self._bounds()
             if self.bound > self.cutoff:
                 self.proof.append(self.dual.messages())
                 return
-            if turn == 0:
-                self._guess_coarse(axes)
             if turn in TRIES and self.price > self.bound * (1 + 1e-9):
                 self._guess(turn, bounds)
             idle += 1
             if idle == IDLE or self._share_dropped(bounds) > WORTH:
                 if not self._drop(bounds):
-                    self.bound = np.inf
                     return
                 self._reduce()
             left = sum(map(len, self.keep))
             if left < (1 - WORTH) * counted:
                 counted, idle = left, 0
-            if idle in (0, 2) and easy(self.dual.tables(), EASY * (1 + turn) * len(self.keep)):
+            if idle in (0, 2) and self._finishes(None, EASY * (1 + turn)):
                 return
             few = self.dual.pair_count() < FEW * sum(len(k) > 1 for k in self.keep)
             if idle == IDLE or (few and not self.thorough):
                 return
+
+    def _bounds(self) -> list[np.ndarray]:
+        """By variable, the bounds of its states; the bound of all is kept."""
+        assert self.dual is not None
+        bounds, bound = self.dual.state_bounds()
+        self.bound = max(bound, self.bound)
+        return bounds
+
+    def _enough(self) -> bool:
+        """The first sweeps, each with a look at what could be struck off: whether that is all that has to be done."""
+        assert self.dual is not None
+        for _ in range(LOOKS):
+            self.dual.ascend(1)
+            bounds = self._bounds()
+            if self.bound > self.cutoff:
+                self.proof.append(self.dual.messages())
+                return True
+            if self.price > self.bound * (1 + CLOSE):
+                continue
+            kept = self._kept(bounds)
+            if not all(map(len, kept)):
+                return not self._drop(bounds)
+            if self._finishes(kept, EASY):
+                if self.solved:
+                    self.proof.append(self.dual.messages())
+                elif self._drop(bounds):
+                    self._reduce()
+                return True
+        return False
+
+    def _finishes(self, kept: list[np.ndarray] | None, work: float) -> bool:
+        """Whether elimination can finish among those of the dual's states; it has, if no more than that is asked."""
+        assert self.dual is not None
+        tables = self.dual.tables(kept)
+        if self.thorough or self.price >= self.dual.big:  # the dual knows no higher prices
+            return easy(tables, work * len(self.keep))
+        return self._solve(tables, self.keep if kept is None else self._among(kept), work)
+
+    def _among(self, kept: list[np.ndarray]) -> list[np.ndarray]:
+        return [k[i] for k, i in zip(self.keep, kept, strict=True)]
+
+    def _kept(self, bounds: list[np.ndarray]) -> list[np.ndarray]:
+        """The states that the bounds do not rule out."""
+        limit = self._limit()
+        return [np.flatnonzero(b <= limit) for b in bounds]
 
     def _limit(self) -> float:
         return (self.cutoff if self.all_below else min(self.price, self.cutoff)) * (1 + 1e-12)
@@ -218,22 +282,21 @@ class Striking:
         """Without what has become impossible or indistinguishable."""
         _, keep = self.network()
         place = [np.searchsorted(old, new) for old, new in zip(self.keep, keep, strict=True)]
-        if sum(map(len, keep)) < sum(map(len, self.keep)):
-            if self.dual is not None:
-                self.dual.restrict(place)
-            self.keep = keep
+        if sum(map(len, keep)) < sum(map(len, self.keep)) and self.dual is not None:
+            self.dual.restrict(place)
+        self.keep = keep
 
     def _drop(self, bounds: list[np.ndarray]) -> bool:
         """Strikes off; false where nothing is left."""
         assert self.dual is not None
-        limit = self._limit()
-        kept = [np.flatnonzero(b <= limit) for b in bounds]
+        kept = self._kept(bounds)
         if sum(map(len, kept)) < sum(map(len, self.keep)):
             self.proof.append(self.dual.messages())
             if not all(map(len, kept)):
+                self.bound = np.inf
                 return False
             self.dual.restrict(kept)
-            self.keep = [k[i] for k, i in zip(self.keep, kept, strict=True)]
+            self.keep = self._among(kept)
         return True
 
     def _try(self, states: np.ndarray) -> None:
