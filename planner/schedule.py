@@ -276,6 +276,7 @@ def packed_by_scan(node: Node, made: Mapping[str, Node]) -> list[int]:
     ]
 
 
+@lru_cache(maxsize=4096)
 def leads(t: TensorType, dim: str) -> bool:
     """Whether a dim is the first in memory, dims of one element apart."""
     return all(d.size == 1 for d in t.dims[: t.index(dim)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,17 @@ from ir.layout import WHOLE, Layout
 from .memory import packs_alone
 from .reshard import LayoutGraph, Reshards
 from .solve.network import Star, Use
+
+
+class _Grid(NamedTuple):
+    """The tables of a graph, of some of its layouts only."""
+
+    bytes: np.ndarray
+    seconds: np.ndarray
+    collectives: np.ndarray
+    scratch: np.ndarray
+    parting: np.ndarray
+    packs: np.ndarray
 
 
 @dataclass
@@ -39,6 +50,8 @@ class Stars:
     """The columns whose layouts a type's graph holds, by type and identity."""
     places: dict[int, tuple[LayoutGraph, list[Layout], dict[int, list[Any]]]] = field(default_factory=dict)
     """By identity of a graph: it, its layouts, and by identity of a column where the column's layouts are."""
+    grids: dict[tuple[int, tuple[int, ...]], _Grid] = field(default_factory=dict)
+    """By identity of a graph and the numbers of layouts in it."""
 
     def of(
         self, value: Value, made: Column, wanted: Sequence[Column], stored: bool = True, going: bool = False
@@ -59,21 +72,20 @@ class Stars:
         numbers = dict.fromkeys(
             [*(i for i in left if i is not None), *(i for x in sets for several in x for i in several)]
         )
-        index = {i: n for n, i in enumerate(numbers)}
-        at, places = np.array([*numbers], int), self.places[id(graph)][1]
-        grid = at[:, None], at
+        index, places = {i: n for n, i in enumerate(numbers)}, self.places[id(graph)][1]
+        grid = self._grid(graph, tuple(numbers))
         star = Star(
             value,
             -1,
             self.alike(np.array([len(index) if i is None else index[i] for i in left], int)[made.at]),
             [places[i] for i in numbers],
-            self.alike(graph.seconds[grid]),
-            self.alike(graph.collectives[grid]),
-            bytes=graph.bytes[at],
-            scratch=(graph.parting if going else graph.scratch)[grid],
+            grid.seconds,
+            grid.collectives,
+            bytes=grid.bytes,
+            scratch=grid.parting if going else grid.scratch,
         )
         if not stored:
-            moved = (star.ties > 0) & ~(graph.packs[grid] & packs_alone(self.platform))
+            moved = (star.ties > 0) & ~(grid.packs & packs_alone(self.platform))
             star.scratch = star.scratch + np.where(moved, star.bytes[:, None], 0.0)
         if None in made.distinct:
             _add_absence(star)
@@ -84,6 +96,16 @@ class Stars:
             labels = self.alike(np.array([rank[x] for x in indices], int)[column.at])
             star.uses.append(Use(-1, labels, self.wants.setdefault(tuple(distinct), distinct)))
         return star
+
+    def _grid(self, graph: LayoutGraph, numbers: tuple[int, ...]) -> _Grid:
+        """What the graph says of some of its layouts, from each to each."""
+        key = id(graph), numbers
+        if key not in self.grids:
+            at = np.array(numbers, int)
+            tables = (graph.seconds, graph.collectives, graph.scratch, graph.parting, graph.packs)
+            seconds, collectives, *rest = (table.take(at, 0).take(at, 1) for table in tables)
+            self.grids[key] = _Grid(graph.bytes[at], self.alike(seconds), self.alike(collectives), *rest)
+        return self.grids[key]
 
     def _graph(self, t: TensorType, columns: Sequence[Column]) -> LayoutGraph:
         """The graph of a type that holds the layouts of some columns, of which the first is what its maker leaves."""
