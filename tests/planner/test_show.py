@@ -1,6 +1,7 @@
 """What people see of a plan: the table, the JSON, the explanation; and machines by name."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -26,6 +27,14 @@ def test_a_plan_that_moves_a_field(golden):
 def test_the_plan_of_one_device(golden):
     program = regression(n=10_007, d=20)
     golden("planner/one_device.txt", format_plan(program, make_plan(program, Mesh())))
+
+
+def test_a_search_that_was_stopped_says_so_in_a_sentence():
+    program = regression(n=10_007, d=20)
+    plan = make_plan(program, MESH, machine="h100x8")
+    for how, said in (("stopped after 60 s", ", stopped"), ("HiGHS, stopped after 60 s", ", by HiGHS, stopped")):
+        stopped = replace(plan, prediction=replace(plan.prediction, how=how))
+        assert f"(no gap){said} after 60 s; the plan may not be the best one\n" in format_plan(program, stopped)
 
 
 def test_json_holds_what_the_table_holds():
