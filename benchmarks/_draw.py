@@ -24,7 +24,7 @@ APART = 0.03
 STRANGE = 100.0
 """The machines that plans are drawn for have prices up to so many times off."""
 PATIENCE = 120.0
-"""Seconds after which enough plans are enough."""
+"""Seconds after which enough plans are enough; after twice as many it is what it is."""
 FARTHEST = 8.0
 """So many times the chosen plan's predicted seconds are the most that a plan may take to be timed."""
 
@@ -37,10 +37,11 @@ def draw_plans(program: Program, mesh: Mesh, machine: planner.Machine, count: in
     """
     chosen = planner.make_plan(program, mesh, machine=machine)
     costs, rng = planner.Costs(machine, mesh), random.Random(program.name)
-    patience = time.monotonic() + PATIENCE
+    begin = time.monotonic()
     others: list[Plan] = []
-    for pins in draw_pins(program, mesh, machine, 6 * count):
-        if len(others) >= 2 * count or (len(others) >= count and time.monotonic() > patience):
+    for pins in draw_pins(program, mesh, machine, 12 * count):
+        waited = time.monotonic() - begin
+        if len(others) >= 2 * count or waited > PATIENCE * (1 if len(others) >= count else 2):
             break
         strange = draw_machine(machine, rng)
         try:
