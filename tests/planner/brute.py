@@ -74,6 +74,17 @@ def actions(program: Program, trips: int = 1, prefix: str = "", fed: tuple = ())
     return found + [("output", v, prefix + n, program.ties.get(n), trips) for n, v in program.outputs]
 
 
+def ways(program: Program, mesh: Mesh) -> int:
+    """How many choices `cheapest` goes through where it can leave out none."""
+    count = 1
+    for kind, subject, *rest in actions(program):
+        if kind == "node":
+            count *= len(list(subject.op.strategies(subject.types, mesh)))
+        elif kind == "input" or (kind == "output" and not rest[1]):
+            count *= len(layouts(subject, mesh))
+    return count
+
+
 Allow = Callable[[Value, Layout], bool]
 
 
