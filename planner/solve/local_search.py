@@ -88,6 +88,8 @@ class Walk:
                     heapq.heappush(queue, (rate, i, s))
                     continue
                 self.move(i, s)
+                if self.left[t] >= -self.tolerance[t]:
+                    return
                 for further in self._relief(i, t, total):
                     heapq.heappush(queue, (further[0], i, further[1]))
 
