@@ -6,7 +6,7 @@ stores, once per layout; every op computes on its blocks.
 What the plan recomputes stands behind a fence: a second copy takes its operands, those that are not second copies
 themselves, through `jax.lax.optimization_barrier` together with the result of the last sum or transform before it that
 needs the first copy. So XLA can neither merge the two nor run them side by side. (XLA:CPU removes such fences.) Where
-nothing before it does, it waits for the program's first node alone: the copies are not merged, but may be made together.
+nothing before it does, it waits for the program's first node alone: the copies stay apart, but may be made together.
 """
 
 from __future__ import annotations
