@@ -238,8 +238,8 @@ def evaluate(program: Program, plan: Plan, costs: Costs) -> tuple[float, float, 
     program = plan.applied(program)
     free = made_anew(program, plan.platform)
     nodes = ((n, trips) for n, trips in leaf_nodes(program) if n.key not in free)
-    seconds = cache(costs.compute)
-    compute = sum(trips * seconds(n.op, n.types, plan.strategies[n.key]) for n, trips in nodes)
+    alone = cache(costs.compute)
+    compute = sum(trips * alone(n.op, n.types, plan.strategies[n.key]) for n, trips in nodes)
     communication, sent = 0.0, defaultdict[tuple[str, ...], float](float)
     for step in plan.steps(program):
         for c, seconds in costs.priced(step.move, step.value.type, step.before):

@@ -6,8 +6,9 @@ the one with fewer collectives is taken, then the one with fewer moves. The path
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -25,12 +26,9 @@ _COLLECTIVE, _MOVE = 1e-12, 1e-13
 """What a collective and a move weigh in a tie [seconds]; taken off again from the price."""
 
 
-@dataclass
-class LayoutGraph:
-    """All-pairs cheapest paths between the layouts of one type that are reachable from the ones asked for."""
+class Paths(NamedTuple):
+    """What the cheapest paths between some layouts of one type cost and hold."""
 
-    type: TensorType
-    index: dict[Layout, int]
     bytes: np.ndarray
     """Of one block, by layout."""
     seconds: np.ndarray
@@ -43,6 +41,21 @@ class LayoutGraph:
     """[from, to] the same where the source is no longer needed once it is packed or moved."""
     packs: np.ndarray
     """[from, to] whether the first collective packs its operand, so that the value itself need not be stored for it."""
+
+    def among(self, numbers: Sequence[int]) -> Paths:
+        """The same for some of the layouts, by their places here."""
+        at = np.array(numbers, int)
+        blocks, *tables = self
+        return Paths(blocks[at], *(table.take(at, 0).take(at, 1) for table in tables))
+
+
+@dataclass
+class LayoutGraph:
+    """All-pairs cheapest paths between the layouts of one type that are reachable from the ones asked for."""
+
+    type: TensorType
+    index: dict[Layout, int]
+    paths: Paths
     before: np.ndarray
     taken: np.ndarray
     """[from, to] which of the legs is the cheapest move, -1 where there is none."""
@@ -181,4 +194,5 @@ def _shortest(
     scratch = np.maximum(0.0, worst.reshape(n, n) - block[None, :])
     parting = np.maximum(0.0, least.reshape(n, n) - block[None, :] - block[:, None])
     place = {layout: i for i, layout in enumerate(layouts)}
-    return LayoutGraph(t, place, block, total, collectives, scratch, parting, packed_first, before, taken, legs, names)
+    paths = Paths(block, total, collectives, scratch, parting, packed_first)
+    return LayoutGraph(t, place, paths, before, taken, legs, names)

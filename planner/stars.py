@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,19 +19,8 @@ from ir.graph import Value
 from ir.layout import WHOLE, Layout
 
 from .memory import packs_alone
-from .reshard import LayoutGraph, Reshards
+from .reshard import LayoutGraph, Paths, Reshards
 from .solve.network import Star, Use
-
-
-class _Grid(NamedTuple):
-    """The tables of a graph, of some of its layouts only."""
-
-    bytes: np.ndarray
-    seconds: np.ndarray
-    collectives: np.ndarray
-    scratch: np.ndarray
-    parting: np.ndarray
-    packs: np.ndarray
 
 
 @dataclass
@@ -50,7 +39,7 @@ class Stars:
     """The columns whose layouts a type's graph holds, by type and identity."""
     places: dict[int, tuple[LayoutGraph, list[Layout], dict[int, list[Any]]]] = field(default_factory=dict)
     """By identity of a graph: it, its layouts, and by identity of a column where the column's layouts are."""
-    grids: dict[tuple[int, tuple[int, ...]], _Grid] = field(default_factory=dict)
+    paths: dict[tuple[int, tuple[int, ...]], Paths] = field(default_factory=dict)
     """By identity of a graph and the numbers of layouts in it."""
 
     def of(
@@ -73,19 +62,19 @@ class Stars:
             [*(i for i in left if i is not None), *(i for x in sets for several in x for i in several)]
         )
         index, places = {i: n for n, i in enumerate(numbers)}, self.places[id(graph)][1]
-        grid = self._grid(graph, tuple(numbers))
+        paths = self._paths(graph, tuple(numbers))
         star = Star(
             value,
             -1,
             self.alike(np.array([len(index) if i is None else index[i] for i in left], int)[made.at]),
             [places[i] for i in numbers],
-            grid.seconds,
-            grid.collectives,
-            bytes=grid.bytes,
-            scratch=grid.parting if going else grid.scratch,
+            paths.seconds,
+            paths.collectives,
+            bytes=paths.bytes,
+            scratch=paths.parting if going else paths.scratch,
         )
         if not stored:
-            moved = (star.ties > 0) & ~(grid.packs & packs_alone(self.platform))
+            moved = (star.ties > 0) & ~(paths.packs & packs_alone(self.platform))
             star.scratch = star.scratch + np.where(moved, star.bytes[:, None], 0.0)
         if None in made.distinct:
             _add_absence(star)
@@ -97,15 +86,14 @@ class Stars:
             star.uses.append(Use(-1, labels, self.wants.setdefault(tuple(distinct), distinct)))
         return star
 
-    def _grid(self, graph: LayoutGraph, numbers: tuple[int, ...]) -> _Grid:
-        """What the graph says of some of its layouts, from each to each."""
+    def _paths(self, graph: LayoutGraph, numbers: tuple[int, ...]) -> Paths:
+        """The paths between some of a graph's layouts."""
         key = id(graph), numbers
-        if key not in self.grids:
-            at = np.array(numbers, int)
-            tables = (graph.seconds, graph.collectives, graph.scratch, graph.parting, graph.packs)
-            seconds, collectives, *rest = (table.take(at, 0).take(at, 1) for table in tables)
-            self.grids[key] = _Grid(graph.bytes[at], self.alike(seconds), self.alike(collectives), *rest)
-        return self.grids[key]
+        if key not in self.paths:
+            found = graph.paths.among(numbers)
+            alike = {"seconds": self.alike(found.seconds), "collectives": self.alike(found.collectives)}
+            self.paths[key] = found._replace(**alike)
+        return self.paths[key]
 
     def _graph(self, t: TensorType, columns: Sequence[Column]) -> LayoutGraph:
         """The graph of a type that holds the layouts of some columns, of which the first is what its maker leaves."""

@@ -157,7 +157,7 @@ def test_the_path_between_any_two_layouts_is_the_cheapest(mesh, sizes, kind):
     assert rounds > 2, "some paths have several moves"
     graph = Reshards(Costs(machine, mesh), mesh).graph(t, every)
     at = [graph.index[x] for x in every]
-    np.testing.assert_allclose(graph.seconds[np.ix_(at, at)], best, rtol=1e-12)
+    np.testing.assert_allclose(graph.paths.seconds[np.ix_(at, at)], best, rtol=1e-12)
     for a, b in random.Random(1).sample([*itertools.product(every, every)], 500):
         if a != b and math.isfinite(best[every.index(a), every.index(b)]):
             *_, (_, _, end) = replay(graph.path(a, b), a, t, mesh)

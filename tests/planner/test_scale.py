@@ -57,7 +57,7 @@ def test_a_scan_costs_what_its_unrolled_steps_cost_but_for_its_boundary(mesh):
     short, long = (make_plan(p, mesh, **arguments).prediction for p in (folded, unrolled))
     carry = unrolled.input("q").type
     graph = Reshards(Costs(H100, mesh), mesh).graph(carry, [Layout()])
-    boundary = 2 * 2 * graph.seconds[np.isfinite(graph.seconds)].max()
+    boundary = 2 * 2 * graph.paths.seconds[np.isfinite(graph.paths.seconds)].max()
     assert long.seconds <= short.seconds * (1 + 1e-9)
     assert short.seconds <= long.seconds + boundary
     assert boundary < short.seconds

@@ -362,6 +362,7 @@ PLANS = [
     words("pin_along_a_dim_that_is_needed_whole", "--pin delta:y=row", "--pin delta:x=row", PLAN, "field"),
     words("memory_too_small", "--memory 10B", "--memory 2MB", "plan model.ppl --set obs=9 county=4"),
     words("memory_unreadable", "--memory lots", "--memory 80GB", PLAN, "field"),
+    words("memory_negative", "--memory -1GB", "--memory 80GB", PLAN, "field"),
     words("plan_file_missing", "--plan plam.toml", "", PLAN, "field"),
     plan_file("plan_file_is_not_toml", "[mesh]\nrow = \n", "row = ", "row = 2"),
     plan_file("plan_file_with_an_unknown_key", '[mesh]\nrow = 2\n\n[pins]\ndelta = "x/row"\n', "[pins]", "[pin]"),
