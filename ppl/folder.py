@@ -28,8 +28,7 @@ from .io.store import PRIOR, STORE, DrawsWriter, Spec, json_safe
 from .report.html import installed_versions, write_report
 
 if TYPE_CHECKING:
-    from .infer.program import Common
-    from .infer.protocol import Info
+    from .infer.options import Common
     from .posterior import Posterior
     from .result import Result
 
@@ -171,17 +170,22 @@ class Log:
         with _written(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    def block(self, done: int, total: int, warmup: int, info: Info) -> None:
+    def block(self, stage: str, done: int, total: int, warmup: int, info: Any) -> None:
         """After a block: transitions done per chain, and what its transitions were like."""
+        facts: dict[str, Any] = {}
+        if hasattr(info, "accept_stat"):
+            facts["acceptance"] = round(float(np.mean(info.accept_stat)), 4)
+        if hasattr(info, "step_size"):
+            facts["step_size"] = [float(f"{e:.6g}") for e in np.asarray(info.step_size)[:, -1]]
         self.event(
             "block",
+            stage=stage,
             done=done,
             of=total,
             phase="warm-up" if done <= warmup else "sampling",
             divergences=int(np.sum(info.divergent)),
-            acceptance=round(float(np.mean(info.accept_stat)), 4),
             gradients=int(np.sum(info.leapfrogs)),
-            step_size=[float(f"{e:.6g}") for e in np.asarray(info.step_size)[:, -1]],
+            **facts,
         )
 
 

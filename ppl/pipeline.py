@@ -26,7 +26,7 @@ from .request import PlannedModel, PlanRequest
 from .trace.model import Model
 
 if TYPE_CHECKING:
-    from .infer.program import Common
+    from .infer.options import Common
     from .posterior import Posterior
 
 STAGES = ("model", "recentred", "density", "hoisted", "prologue", "gradient", "batched")

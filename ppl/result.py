@@ -15,7 +15,8 @@ from .report.summary import Summary, summarize
 from .report.warnings import find_warnings
 
 if TYPE_CHECKING:
-    from .infer.program import Common
+    from .infer.options import Common
+    from .infer.protocol import Handover
     from .posterior import Posterior
 
 
@@ -29,6 +30,8 @@ class Result:
     seed: int
     notes: list[str]
     interrupted: bool = False
+    handover: Handover | None = None
+    """Where the chains ended, with what was learnt of the posterior's scales: `posterior.run(..., init=result)`."""
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.draws["posterior"][name].values

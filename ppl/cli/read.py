@@ -11,7 +11,7 @@ from ir.errors import Diagnostic, Source, Span
 
 if TYPE_CHECKING:
     from ..bind import Bound
-    from ..infer.program import Common
+    from ..infer.options import Common
     from ..io.datum import Data
     from ..request import PlanRequest
     from ..trace.model import Model

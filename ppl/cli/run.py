@@ -15,7 +15,7 @@ from .devices import provide
 
 if TYPE_CHECKING:
     from ..bind import Bound
-    from ..infer.program import Common
+    from ..infer.options import Common
     from ..io.draws import Draws
     from ..posterior import Posterior
     from ..request import PlanRequest
@@ -78,7 +78,6 @@ def _posterior(args: Any, bound: Bound, request: PlanRequest, options: Common) -
 
 
 def _sample(args: Any, posterior: Posterior, options: Common, seed: int, init: Any, folder: Path, log: Any) -> Result:
-    total = options.warmup + options.draws
     return posterior.run(
         options,
         seed=seed,
@@ -87,7 +86,7 @@ def _sample(args: Any, posterior: Posterior, options: Common, seed: int, init: A
         out=folder,
         progress=False if args.quiet else None,
         predictive=not args.no_predictive,
-        watch=lambda done, info: log.block(done, total, options.warmup, info),
+        watch=lambda stage, done, info: log.block(stage.name, done, stage.warmup + stage.draws, stage.warmup, info),
     )
 
 

@@ -13,7 +13,7 @@ other chains may take different numbers of rounds, and the body's collectives ne
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -26,20 +26,9 @@ from ir.errors import InternalError
 
 from .adapt import Adapt, Schedule, after_transition, after_trial, start_adapt
 from .leapfrog import select, when
-from .protocol import MOMENTUM, TRIAL, Info, Kernel, Point, State
+from .protocol import MOMENTUM, TRIAL, Block, Collect, Handover, Info, Kernel, Point, State
 from .slots import write_row
 from .space import multiply
-
-Collect = Callable[[dict], dict]
-
-
-class Block(NamedTuple):
-    """The result: `draws` holds what was collected, [C, K // thin, ...]; `info` is [C, K]."""
-
-    state: State
-    adapt: Adapt
-    draws: dict[str, jax.Array]
-    info: Info
 
 
 class _Carry(NamedTuple):
@@ -54,6 +43,45 @@ class _Carry(NamedTuple):
     info: Info
 
 
+class Chains(NamedTuple):
+    """The state between blocks."""
+
+    state: State
+    adapt: Adapt
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """The method of a kernel: its transitions, and the adaptation of step size and metric between them.
+
+    step_size: where the adaptation starts; None: searched for. thin: every thin-th transition is collected; it must
+    divide the length of a block, and blocks must be aligned with it.
+    """
+
+    kernel: Kernel
+    target_accept: float = 0.8
+    step_size: float | None = None
+    thin: int = 1
+
+    def start(self, seed: counter.Key, begin: Handover) -> Chains:
+        return Chains(begin.state, start_adapt(self.kernel.space, self.step_size))
+
+    def handover(self, state: Chains) -> Handover:
+        adapt = state.adapt
+        return Handover(state.state, adapt.inverse_mass, adapt.step_size)
+
+    def advance(
+        self, seed: counter.Key, state: Chains, schedule: Schedule, limit: jax.Array | int | None, collect: Collect
+    ) -> Block:
+        return run(
+            *(self.kernel, seed, state, schedule),
+            limit=limit,
+            target_accept=self.target_accept,
+            collect=collect,
+            thin=self.thin,
+        )
+
+
 def init(kernel: Kernel, position: dict) -> State:
     """The state of chains that stand at `position` ([C, ...] blocks): one gradient."""
     log_density, gradient = kernel.target(position)
@@ -63,8 +91,7 @@ def init(kernel: Kernel, position: dict) -> State:
 def run(
     kernel: Kernel,
     seed: tuple[jax.Array, jax.Array],
-    state: State,
-    adapt: Adapt,
+    chains: Chains,
     schedule: Schedule,
     *,
     limit: jax.Array | int | None = None,
@@ -75,9 +102,9 @@ def run(
     """`limit` (at most K, the length of the schedule; traced) transitions of every chain.
 
     seed: two uint32 words, as `ir.counter.seed_key` gives. collect: what to keep of a position, a dict of [C, ...]
-    (default: all sites); it may hold collectives over the axes of the model. thin: every thin-th transition is
-    collected; it must divide K and be aligned with the blocks.
+    (default: all sites); it may hold collectives over the axes of the model.
     """
+    state, adapt = chains
     space, length = kernel.space, len(schedule.adapt_step)
     if length % thin:
         raise InternalError(f"a block of {length} transitions cannot keep every {thin}th")
@@ -147,9 +174,8 @@ def run(
     carry = _Carry(kernel.empty(point), adapt, none > 0, none, state.step, key, key, draws, info)
     carry = lax.while_loop(lambda c: jnp.any(c.done < limit), advance, carry)
     last = carry.trajectory.draw
-    return Block(
-        State(last.position, last.gradient, last.log_density, carry.step), carry.adapt, carry.draws, carry.info
-    )
+    ended = State(last.position, last.gradient, last.log_density, carry.step)
+    return Block(Chains(ended, carry.adapt), carry.draws, carry.info, none > 0)
 
 
 def transition(
@@ -159,5 +185,5 @@ def transition(
     adapt = start_adapt(kernel.space, 1.0, inverse_mass)
     adapt = adapt._replace(step_size=jnp.broadcast_to(jnp.asarray(step_size, jnp.float64), (kernel.space.chains,)))
     nothing = Schedule(*(np.zeros(1, bool) for _ in Schedule._fields))
-    result = run(kernel, seed, state, adapt, nothing)
-    return result.state, Info(*(value[:, 0] for value in result.info))
+    result = run(kernel, seed, Chains(state, adapt), nothing)
+    return result.state.state, Info(*(value[:, 0] for value in result.info))

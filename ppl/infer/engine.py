@@ -2,6 +2,9 @@
 
 The host drives blocks; between them it stores draws and shows progress. All that a block reads and writes is a tree of
 stored arrays whose layouts follow the plan: vectors in the latents' layouts, chain scalars along the chain axes.
+
+Few latents that no mesh axis splits are packed into one vector (`ppl.infer.pack`): the algorithm then sees a space of
+one site, and a step of it is a handful of fused loops.
 """
 
 from __future__ import annotations
@@ -20,14 +23,14 @@ from jax.tree_util import DictKey, tree_map_with_path
 import backend_cuda as backend
 from ir import counter
 from ir.dims import CHAIN
+from ir.errors import InternalError
 from ir.layout import block_shape
 
 from ..execute import Executable
-from . import block as transitions
-from .adapt import Adapt, Schedule, start_adapt
-from .program import Common
-from .protocol import State
-from .space import Site, Space
+from .options import Common
+from .pack import Packing, packing
+from .protocol import Block, Handover, Method, State
+from .space import Site, Space, Vector
 
 
 def space_of(gradient: Executable) -> Space:
@@ -49,10 +52,10 @@ def space_of(gradient: Executable) -> Space:
 
 @dataclass(frozen=True, eq=False)
 class Engine:
-    """A sampler on a planned posterior: `start` gives the first state, `advance` runs one block of transitions.
+    """An algorithm on a planned posterior: `start` gives its first state, `advance` runs one block of transitions.
 
     `collect` gives what is kept of a draw (see `ppl.infer.keep`): an `Executable` whose latents lie as the gradient's,
-    or None for the unconstrained latents themselves.
+    or None for the unconstrained latents themselves; without `keep` nothing is. `length` counts a block's transitions.
     """
 
     gradient: Executable
@@ -61,26 +64,97 @@ class Engine:
     length: int
     collect: Executable | None = None
     collect_data: dict[str, jax.Array] | None = None
+    keep: bool = True
 
     @cached_property
+    def packing(self) -> Packing:
+        return packing(space_of(self.gradient))
+
+    @property
     def space(self) -> Space:
-        return space_of(self.gradient)
+        """The space that the algorithm works in."""
+        return self.packing.space
 
     @property
     def latents(self) -> list[str]:
         return [i.name for i in self.gradient.program.inputs_of("latent")]
 
-    def start(self, position: dict[str, jax.Array]) -> State:
+    def stored_types(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Shape and dtype of every latent as it is stored, chains and padding included."""
+        return {n: (x.shape, np.dtype(x.dtype)) for n, x in self._first.state.position.items()}
+
+    def stand(self, position: dict[str, jax.Array], step: Any = None) -> State:
         """The state of chains at stored positions: log density and gradient there."""
         made = self.gradient.run({**self.data, **position}, stored=True)
-        with jax.enable_x64(True):
-            step = self._place(jnp.zeros(made["log_density"].shape, jnp.uint32))
+        if step is None:
+            with jax.enable_x64(True):
+                step = self._place(jnp.zeros(made["log_density"].shape, jnp.uint32))
         return State(position, {n: made[f"grad:{n}"] for n in self.latents}, made["log_density"], step)
 
-    def first_adapt(self) -> Adapt:
-        """Adaptation before the first transition, as stored arrays."""
+    def start(self, seed: int, begin: Handover) -> Any:
+        """The algorithm's first state, as stored arrays."""
         with jax.enable_x64(True):
-            return self._place(self._first_adapt())
+            return self._jitted(self._start, (P(), P()), self._specs(begin))(_words(seed), begin)
+
+    def advance(self, seed: int, state: Any, schedule: Any, limit: int) -> Block:
+        """At most `limit` transitions of every chain; the schedule has the block's length. The state is used up."""
+        with jax.enable_x64(True):
+            flags = jax.tree.map(np.asarray, schedule)
+            return self._compiled(_words(seed), state, flags, np.int32(limit), *self._extra())
+
+    def handover(self, state: Any) -> Handover:
+        """What the next stage starts from, as stored arrays in the latents' layouts."""
+        with jax.enable_x64(True):
+            leave = lambda held: self.packing.unpack_tree(self._method(_nowhere).handover(held))  # noqa: E731
+            return self._jitted(leave, self._specs(state))(state)
+
+    def lowered(self) -> Any:
+        """A block lowered by JAX for abstract arguments: `.as_text()` is StableHLO, `.compile()` XLA's."""
+        with jax.enable_x64(True):
+            schedule = self.options.schedule().part(0, self.length)
+            return self._compiled.lower(_words(0), self._abstract_state, schedule, np.int32(1), *self._extra())
+
+    def _method(self, target: Any) -> Method:
+        return self.options.method(self.space, target)
+
+    def _start(self, words: Any, begin: Handover) -> Any:
+        return self._method(_nowhere).start(words, self.packing.pack_tree(begin))
+
+    @cached_property
+    def _first(self) -> Handover:
+        """A handover of stored arrays, abstract."""
+        mesh, plan = self.gradient.plan.mesh, self.gradient.plan
+        vector = {
+            i.name: jax.ShapeDtypeStruct(backend.stored_shape(i.type, plan.layouts[i.name], mesh), i.type.numpy)
+            for i in self.gradient.program.inputs_of("latent")
+        }
+        chains = next(iter(vector.values())).shape[0]
+        scalar = lambda t: jax.ShapeDtypeStruct((chains,), t)  # noqa: E731
+        return Handover(State(vector, vector, scalar("float64"), scalar("uint32")))
+
+    @cached_property
+    def _abstract_state(self) -> Any:
+        return jax.eval_shape(self._spread(self._start, (P(), P()), self._specs(self._first)), _words(0), self._first)
+
+    def _spread(self, f: Any, *in_specs: Any) -> Any:
+        """`f` of blocks as a function of stored arrays; its outputs are laid out by their places (see `Method`)."""
+        mesh, devices = self.gradient.plan.mesh, self.gradient.devices
+        if mesh.devices == 1:
+            return f
+
+        def block_of(leaf: Any, spec: P) -> jax.ShapeDtypeStruct:
+            cuts = [mesh.size(axes) if axes else 1 for axes in (*spec, *(None,) * (len(leaf.shape) - len(spec)))]
+            return jax.ShapeDtypeStruct(tuple(n // k for n, k in zip(leaf.shape, cuts, strict=True)), leaf.dtype)
+
+        def whole(*args: Any) -> Any:
+            blocks = [jax.tree.map(block_of, a, s) for a, s in zip(args, in_specs, strict=True)]
+            made = jax.make_jaxpr(f, axis_env=list(mesh.axes), return_shape=True)(*blocks)[1]
+            return backend.spmd(f, mesh, devices, in_specs, self._specs(made))(*args)
+
+        return whole
+
+    def _jitted(self, f: Any, *in_specs: Any) -> Any:
+        return jax.jit(self._spread(f, *in_specs))
 
     def _place(self, tree: Any) -> Any:
         """Arrays with the shardings that a block returns them with: otherwise the second block is compiled anew."""
@@ -88,71 +162,43 @@ class Engine:
         placed = jax.tree.map(lambda s: NamedSharding(devices, s), specs, is_leaf=lambda s: isinstance(s, P))
         return jax.device_put(tree, placed)
 
-    @cached_property
-    def _first_adapt(self) -> Any:
-        make = lambda: start_adapt(self.space, self.options.step_size)  # noqa: E731
-        specs = self._specs(jax.eval_shape(make))
-        return jax.jit(backend.spmd(make, self.gradient.plan.mesh, self.gradient.devices, (), specs))
-
-    def advance(self, seed: int, state: State, adapt: Adapt, schedule: Schedule, limit: int) -> transitions.Block:
-        """At most `limit` transitions of every chain; the schedule has the block's length."""
-        with jax.enable_x64(True):
-            words = tuple(np.uint32(w) for w in counter.seed_key(seed))
-            flags = Schedule(*(np.asarray(f, bool) for f in schedule))
-            return self._compiled(words, state, adapt, flags, np.int32(limit), *self._extra())
-
-    def lowered(self) -> Any:
-        """A block lowered by JAX for abstract arguments: `.as_text()` is StableHLO, `.compile()` XLA's."""
-        with jax.enable_x64(True):
-            adapt = jax.eval_shape(self._first_adapt)
-            vector, scalar = adapt.inverse_mass, adapt.step_size
-            state = State(vector, vector, scalar, jax.ShapeDtypeStruct(scalar.shape, "uint32"))
-            flags = Schedule(*(np.zeros(self.length, bool) for _ in Schedule._fields))
-            return self._compiled.lower((np.uint32(0),) * 2, state, adapt, flags, np.int32(1), *self._extra())
-
     def _extra(self) -> list[jax.Array]:
         held = [self.data[i.name] for i in self.gradient.program.inputs if i.role == "data"]
         if self.collect is not None:
             held += [(self.collect_data or {})[i.name] for i in self.collect.program.inputs if i.role == "data"]
         return held
 
-    def _body(self, words: Any, state: State, adapt: Adapt, schedule: Schedule, limit: Any, *extra: jax.Array):
+    def _body(self, words: Any, state: Any, schedule: Any, limit: Any, *extra: jax.Array) -> Block:
         inputs = self.gradient.program.inputs
         count = sum(i.role == "data" for i in inputs)
         mine, theirs = list(extra[:count]), list(extra[count:])
 
-        def target(position: dict[str, jax.Array]):
-            data = iter(mine)
+        def target(position: Vector) -> tuple[jax.Array, Vector]:
+            position, data = self.packing.unpack(position), iter(mine)
             made = self.gradient.block(*(position[i.name] if i.role == "latent" else next(data) for i in inputs))
-            return made["log_density"], {n: made[f"grad:{n}"] for n in self.latents}
+            return made["log_density"], self.packing.pack({n: made[f"grad:{n}"] for n in self.latents})
 
-        keep = None
-        if self.collect is not None:
+        def collect(position: Vector) -> dict[str, jax.Array]:
+            if not self.keep:
+                return {}
+            position = self.packing.unpack(position)
+            if self.collect is None:
+                return position
+            data = iter(theirs)
             wanted = self.collect.program.inputs
+            return self.collect.block(*(position[i.name] if i.role == "latent" else next(data) for i in wanted))
 
-            def keep(position: dict[str, jax.Array]) -> dict[str, jax.Array]:
-                data = iter(theirs)
-                return self.collect.block(*(position[i.name] if i.role == "latent" else next(data) for i in wanted))
-
-        kernel = self.options.kernel(self.space, target)  # type: ignore[attr-defined]
-        return transitions.run(
-            *(kernel, words, state, adapt, schedule),
-            limit=limit,
-            target_accept=self.options.target_accept,
-            collect=keep,
-            thin=self.options.thin,
-        )
+        return self._method(target).advance(words, state, schedule, limit, collect)
 
     @cached_property
     def _compiled(self) -> Any:
         mesh, devices = self.gradient.plan.mesh, self.gradient.devices
         if mesh.devices == 1:
-            return jax.jit(self._body, donate_argnums=(1, 2), compiler_options=self.gradient.options)
-        state = State({n: 0 for n in self.latents}, {n: 0 for n in self.latents}, 0, 0)
-        adapt = jax.eval_shape(lambda: start_adapt(self.space, 1.0))
-        schedule = Schedule(P(), P(), P(), P())
+            return jax.jit(self._body, donate_argnums=(1,), compiler_options=self.gradient.options)
+        state = self._specs(self._abstract_state)
+        schedule = jax.tree.map(lambda _: P(), self.options.schedule().part(0, 1))
         specs = (
-            (P(), P()), self._specs(state), self._specs(adapt), schedule, P(),
+            (P(), P()), state, schedule, P(),
             *(s for i, s in zip(self.gradient.program.inputs, self.gradient.in_specs, strict=True) if i.role == "data"),
         )  # fmt: skip
         if self.collect is not None:
@@ -160,12 +206,14 @@ class Engine:
             specs += tuple(s for i, s in held if i.role == "data")
         chain = self._chain_spec()
         draws = {n: P(s[0] if len(s) else None, None, *s[1:]) for n, s in self.draw_specs().items()}
-        out = transitions.Block(self._specs(state), self._specs(adapt), draws, _like(transitions.Info, chain))
-        whole = backend.spmd(self._body, mesh, devices, specs, out)
-        return jax.jit(whole, donate_argnums=(1, 2), compiler_options=self.gradient.options)
+        info = self.options.info(*(chain for _ in self.options.info._fields))
+        whole = backend.spmd(self._body, mesh, devices, specs, Block(state, draws, info, chain))
+        return jax.jit(whole, donate_argnums=(1,), compiler_options=self.gradient.options)
 
     def draw_specs(self) -> dict[str, P]:
         """How each kept quantity of one draw is split, chain first."""
+        if not self.keep:
+            return {}
         if self.collect is not None:
             return self.collect.out_specs
         return {
@@ -179,19 +227,28 @@ class Engine:
         return P(axes if len(axes) > 1 else axes[0]) if axes else P(None)
 
     def _specs(self, tree: Any) -> Any:
-        """Partition specs of a tree: latents' blocks by name, everything else along the chain axes."""
-        vectors = dict(zip((i.name for i in self.gradient.program.inputs), self.gradient.in_specs, strict=True))
+        """Partition specs of a tree by the rule that `Method` states."""
+        program = self.gradient.program
+        vectors = {i.name: (i.type, s) for i, s in zip(program.inputs, self.gradient.in_specs, strict=True)}
         chain = self._chain_spec()
 
-        def one(path: Any, _: Any) -> P:
+        def one(path: Any, leaf: Any) -> P:
             names = [k.key for k in path if isinstance(k, DictKey)]
-            return vectors[names[-1]] if names and names[-1] in vectors else chain
+            if names and names[-1] in vectors:
+                kind, spec = vectors[names[-1]]
+                further = len(leaf.shape) - len(kind.shape)
+                return P(spec[0] if len(spec) else None, *(None,) * further, *spec[1:])
+            return chain if len(leaf.shape) else P()
 
         return tree_map_with_path(one, tree)
 
 
-def _like(kind: Any, spec: P) -> Any:
-    return kind(*(spec for _ in kind._fields))
+def _words(seed: int) -> tuple[np.uint32, np.uint32]:
+    return counter.seed_key(seed)
+
+
+def _nowhere(position: Vector) -> tuple[jax.Array, Vector]:
+    raise InternalError("a method evaluated its target outside a block")
 
 
 __all__ = ["Engine", "space_of"]

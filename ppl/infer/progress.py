@@ -8,14 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from .protocol import Info
+from .options import Common
 
 
 class Progress:
     """Shows how far a run is, its divergences and tree depths. `shown` None: only where stderr is a terminal."""
 
-    def __init__(self, shown: bool | None, chains: int, warmup: int, draws: int):
-        self.chains, self.warmup, self.total = chains, warmup, warmup + draws
+    def __init__(self, shown: bool | None, program: Common):
+        *first, last = program.stages()
+        self.chains, self.last_stage = program.chains, last
+        self.before: dict[Common, int] = {}  # transitions of all earlier stages
+        total = 0
+        for stage in first:
+            self.before[stage] = total
+            total += stage.warmup
+        self.before[last] = total
+        self.total = total + last.warmup + last.draws
         self.terminal = sys.stderr.isatty()
         self.shown = self.terminal if shown is None else shown
         self.divergent, self.last = 0, time.monotonic()
@@ -48,11 +56,13 @@ class Progress:
         elif self.shown:
             print(f"{what} …", file=sys.stderr, flush=True)
 
-    def advance(self, done: int, info: Info) -> None:
-        """After a block: `done` transitions a chain, of which `info` has the newest."""
-        if done > self.warmup:
+    def advance(self, stage: Common, done: int, info: Any) -> None:
+        """After a block: `done` transitions a chain of the stage, of which `info` has the newest."""
+        sampling = stage is self.last_stage and done > stage.warmup
+        if sampling:
             self.divergent += int(np.sum(info.divergent))
-        phase = "warm-up" if done <= self.warmup else "sampling"
+        phase = "sampling" if sampling else "warm-up" if stage is self.last_stage else stage.name
+        done += self.before[stage]
         note = f"{self.chains} chains, {np.mean(info.leapfrogs):.0f} gradients a draw, {self.divergent} divergent"
         if self._bar is not None:
             self._bar.update(self._task, description=phase, completed=done, note=note)

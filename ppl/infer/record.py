@@ -14,8 +14,7 @@ from ..io.draws import Draws
 from ..io.store import STORE, DrawsWriter, Spec, open_run
 from ..report.html import installed_versions
 from .keep import Kept
-from .program import Common
-from .protocol import Info
+from .options import Common
 
 if TYPE_CHECKING:
     from ..posterior import Posterior
@@ -43,7 +42,7 @@ class Record:
             "seed": seed,
             "mesh": str(posterior.request.mesh),
             "versions": installed_versions(),
-            "target_acceptance": options.target_accept,
+            "target_acceptance": getattr(options, "target_accept", None),
             "max_tree_depth": getattr(options, "max_depth", None),
             "model_text": posterior.bound.model.text,
         }
@@ -65,7 +64,9 @@ class Record:
         }
         types = {i.name: i.type for i in self.posterior.bound.program.inputs}
         schema = {"posterior": {n: spec(t) for n, t in self.kept.draws.items()}}
-        schema["sample_stats"] = {n: Spec(dtype=str(x.dtype)) for n, x in _statistics(_no_info(), self.options).items()}
+        schema["sample_stats"] = {
+            n: Spec(dtype=str(x.dtype)) for n, x in self.options.statistics(_no_info(self.options)).items()
+        }
         schema |= {g: {n: spec(t) for n, t in ts.items()} for g, ts in self.extra.items()}
         schema["observed_data"] = {s: spec(types[self.posterior.bound.observed[s]]) for s in observed}
         if self.moments:
@@ -73,12 +74,12 @@ class Record:
             schema["posterior_sd"] = dict(schema["posterior_mean"])
         return {g: s for g, s in schema.items() if s}
 
-    def append(self, draws: Mapping[str, np.ndarray], info: Info, made: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    def append(self, draws: Mapping[str, np.ndarray], info: Any, made: Mapping[str, Mapping[str, np.ndarray]]) -> None:
         """One block: [chain, draw, ...] of every kept quantity, of the sampler's statistics, of predictions."""
         for name, moments in self.moments.items():
             moments.add(draws[name])
         groups: dict[str, Mapping[str, np.ndarray]] = {"posterior": {n: draws[n] for n in self.kept.draws}}
-        groups["sample_stats"] = _statistics(info, self.options)
+        groups["sample_stats"] = self.options.statistics(info)
         groups |= made
         groups = {g: b for g, b in groups.items() if b}
         if self.writer is not None:
@@ -150,21 +151,5 @@ class _Moments:
         return np.sqrt(self.m2 / max(self.count - 1, 1))
 
 
-def _statistics(info: Info, options: Common) -> dict[str, np.ndarray]:
-    """The sampler's statistics under ArviZ's names."""
-    found = {
-        "lp": np.asarray(info.log_density, np.float64),
-        "energy": np.asarray(info.energy, np.float64),
-        "acceptance_rate": np.asarray(info.accept_stat, np.float64),
-        "diverging": np.asarray(info.divergent, bool),
-        "n_steps": np.asarray(info.leapfrogs, np.int32),
-        "step_size": np.asarray(info.step_size, np.float64),
-    }
-    if (depth := getattr(options, "max_depth", None)) is not None:
-        found["tree_depth"] = np.asarray(info.depth, np.int32)
-        found["reached_max_treedepth"] = np.asarray(info.depth) >= depth
-    return found
-
-
-def _no_info() -> Info:
-    return Info(*(np.zeros((1, 1)) for _ in Info._fields))
+def _no_info(options: Common) -> Any:
+    return options.info(*(np.zeros((1, 1)) for _ in options.info._fields))

@@ -21,11 +21,12 @@ from ..io.draws import Draws
 from .engine import Engine
 from .keep import DRAWS_BYTES, Kept, choose, collect_program, generated, prediction_program
 from .mapped import Mapped
-from .program import Common, nuts
+from .options import Common
+from .program import nuts
 from .progress import Progress
-from .protocol import Info
+from .protocol import Handover
 from .record import Record
-from .start import PREDICT, PRIOR, keys, starting_points
+from .start import PREDICT, PRIOR, begin, keys
 
 if TYPE_CHECKING:
     from ..posterior import Posterior
@@ -46,18 +47,18 @@ def run(
     out: str | Path | None = None,
     progress: bool | None = None,
     predictive: bool = True,
-    watch: Callable[[int, Info], None] | None = None,
+    watch: Callable[[Common, int, Any], None] | None = None,
 ) -> Result:
     """Draws from a posterior.
 
-    options: `ppl.nuts(...)` or `ppl.hmc(...)` (default: NUTS).
+    options: an inference program, as `ppl.nuts(...)` (default: NUTS).
     seed: a whole number; the same seed, chains and mesh give the same draws.
-    init: see `starting_points`.
+    init: see `ppl.infer.start.begin`.
     keep: names of the quantities to keep (default: every latent and saved deterministic).
     out: a run folder to write draws to as they are made.
     progress: show a progress bar (default: when there is a terminal).
     predictive: also draw from the prior and posterior predictive and compute log likelihoods.
-    watch: called after each block with the transitions done so far and the block's `Info`.
+    watch: called after each block with the stage's options, its transitions done so far and the block's info.
 
     An interrupt ends the run early; what was drawn is kept.
     """
@@ -75,42 +76,18 @@ def run(
     if not posterior.latents:
         raise Diagnostic("run", "the model has no latent quantity: there is nothing to infer")
     started = time.perf_counter()
-    with Progress(progress, options.chains, options.warmup, options.draws) as bar:
+    with Progress(progress, options) as bar:
         bar.say("compiling")
-        chains = options.chains
         setup = _Setup.of(posterior, options, tuple(keep) if keep is not None else None, predictive)
-        engine, after, kept, gradient, data = (
-            setup.engine,
-            setup.after,
-            setup.kept,
-            setup.engine.gradient,
-            setup.engine.data,
-        )
-        collect = engine.collect
-        assert collect is not None
-        free = after is not None and bool(after.parts)
-        state = engine.start(starting_points(posterior, gradient, data, chains, int(seed), init))
-        adapt, schedule = engine.first_adapt(), options.schedule()
-        record = Record(posterior, kept, after.types() if after else {}, chains, options, out, int(seed))
-        done, interrupted = 0, False
-        total = options.warmup + options.draws
+        gradient, interrupted = setup.engines[-1].gradient, False
+        extra = setup.after.types() if setup.after else {}
+        record = Record(posterior, setup.kept, extra, options.chains, options, out, int(seed))
+        store = _Store(posterior, setup, record, int(seed))
+        handover = None
         try:
-            while done < total:
-                edge = options.warmup if done < options.warmup else total
-                limit = min(engine.length, edge - done)
-                block = engine.advance(int(seed), state, adapt, schedule.part(done, engine.length), limit)
-                state, adapt = block.state, block.adapt
-                info = _cut_info(block.info, limit)
-                if done >= options.warmup:
-                    rows = limit // options.thin
-                    draws = _host(collect, block.draws, rows)
-                    first = (done - options.warmup) // options.thin
-                    made = after.run(posterior, draws, int(seed), first) if after is not None and free else {}
-                    record.append(draws, Info(*(x[:, options.thin - 1 :: options.thin] for x in info)), made)
-                done += limit
-                bar.advance(done, info)
-                if watch is not None:
-                    watch(done, info)
+            handover = begin(posterior, setup.engines[0], options.chains, int(seed), init)
+            for engine in setup.engines:
+                handover = _stage(engine, int(seed), handover, bar, store if engine.keep else None, watch)
         except KeyboardInterrupt:
             interrupted = True
         prior = {}
@@ -119,14 +96,61 @@ def run(
             prior = prior_draws(posterior, int(seed), PRIOR_DRAWS)
         seconds = time.perf_counter() - started
         draws = record.finish(prior, seconds, interrupted, plan_text=str_plan(gradient))
-    return Result(posterior, options, draws, int(seed), record.notes, interrupted)
+    return Result(posterior, options, draws, int(seed), record.notes, interrupted, handover)
+
+
+def _stage(
+    engine: Engine,
+    seed: int,
+    handover: Handover,
+    bar: Progress,
+    store: _Store | None,
+    watch: Callable[[Common, int, Any], None] | None,
+) -> Handover:
+    """One stage: its warm-up, until it has finished or the transitions are done, and its draws if they are stored."""
+    options = engine.options
+    state, schedule = engine.start(seed, handover), options.schedule()
+    ends = [options.warmup] + ([options.warmup + options.draws] if store is not None else [])
+    done = 0
+    for end in ends:
+        while done < end:
+            limit = min(engine.length, end - done)
+            block = engine.advance(seed, state, schedule.part(done, engine.length), limit)
+            state, info = block.state, _cut_info(block.info, limit)
+            if done >= options.warmup and store is not None:
+                store.add(engine, block.draws, info, (done - options.warmup) // options.thin)
+            done += limit
+            bar.advance(options, done, info)
+            if watch is not None:
+                watch(options, done, info)
+            if done < options.warmup and bool(np.all(block.finished)):
+                done = options.warmup
+    return engine.handover(state)
+
+
+@dataclass(frozen=True, eq=False)
+class _Store:
+    """Where the draws of the last stage go, with what is computed of them."""
+
+    posterior: Posterior
+    setup: _Setup
+    record: Record
+    seed: int
+
+    def add(self, engine: Engine, made: Mapping[str, jax.Array], info: Any, first: int) -> None:
+        """A block's draws, of which `first` came before, and the info of its transitions."""
+        assert engine.collect is not None
+        thin, after = engine.options.thin, self.setup.after
+        draws = _host(engine.collect, made, info.leapfrogs.shape[1] // thin)
+        more = after.run(self.posterior, draws, self.seed, first) if after is not None and after.parts else {}
+        self.record.append(draws, type(info)(*(x[:, thin - 1 :: thin] for x in info)), more)
 
 
 @dataclass(frozen=True, eq=False)
 class _Setup:
     """What a run compiles: kept by the posterior, so that a second run with the same options starts at once."""
 
-    engine: Engine
+    engines: tuple[Engine, ...]
     after: _After | None
     kept: Kept
 
@@ -147,8 +171,11 @@ class _Setup:
         after = _After.make(posterior, kept, fixed, chains, draws) if predictive else None
         collect = posterior.executable(collect_program(posterior, kept, chains, bool(after and after.parts)), fixed)
         data = posterior.hoisted(gradient)
-        engine = Engine(gradient, data, options, _block_length(options, kept), collect, _store_data(posterior, collect))
-        return cls(engine, after, kept)
+        *first, last = options.stages()
+        engines = [Engine(gradient, data, stage, _block_length(stage, None), keep=False) for stage in first]
+        length = _block_length(last, kept)
+        engines.append(Engine(gradient, data, last, length, collect, _store_data(posterior, collect)))
+        return cls(tuple(engines), after, kept)
 
 
 def str_plan(gradient: Executable) -> str:
@@ -158,9 +185,10 @@ def str_plan(gradient: Executable) -> str:
     return planner.format_plan(gradient.program, gradient.plan)
 
 
-def _block_length(options: Common, kept: Kept) -> int:
+def _block_length(options: Common, kept: Kept | None) -> int:
     """Transitions per compiled block: as asked, but no more than fit the room for draws on the devices."""
-    one = options.chains * sum(t.size * t.itemsize for t in (*kept.draws.values(), *kept.moments.values()))
+    types = (*kept.draws.values(), *kept.moments.values()) if kept is not None else ()
+    one = options.chains * sum(t.size * t.itemsize for t in types)
     rows = max(1, min(options.block // options.thin, BLOCK_BYTES // max(one, 1)))
     longest = max(options.warmup, options.draws)
     return max(options.thin, min(rows * options.thin, -(-longest // options.thin) * options.thin))
@@ -181,8 +209,8 @@ def _host(collect: Executable, draws: Mapping[str, jax.Array], rows: int) -> dic
     return found
 
 
-def _cut_info(info: Info, limit: int) -> Info:
-    return Info(*(np.asarray(x)[:, :limit] for x in info))
+def _cut_info(info: Any, limit: int) -> Any:
+    return type(info)(*(np.asarray(x)[:, :limit] for x in info))
 
 
 class _After:

@@ -35,6 +35,7 @@ class Site:
            position on those axes times the block's extent. `None` is `()` for every dim.
     dtype: "float32" or "float64".
     dof:   real degrees of freedom; `None` is the number of elements.
+    parts: the latents of a packed site of shape (d,), in order (`ppl.infer.pack`); their noise is drawn as theirs.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Site:
     axes: tuple[tuple[str, ...], ...] | None = None
     dtype: str = "float32"
     dof: int | None = None
+    parts: tuple[Site, ...] = ()
 
     @property
     def local(self) -> tuple[int, ...]:
@@ -123,6 +125,8 @@ class Space:
 
         Each element depends on (key, purpose, site, global row-major index) alone.
         """
+        if len(self.sites) == 1 and self.sites[0].parts:
+            return {self.sites[0].name: self._packed_normal(key, purpose, self.sites[0])}
         hashes = np.array([[counter.site_hash(site.name)] for site in self.sites], np.uint32)
         keys = counter.derive(key, purpose, hashes)  # words [sites, chains or 1]
         keys = tuple(jnp.broadcast_to(w, (len(self.sites), self.chains)) for w in keys)
@@ -134,6 +138,15 @@ class Space:
             real = site.real()
             noise[site.name] = value if real is None else jnp.where(real, value, jnp.zeros((), site.dtype))
         return noise
+
+    def _packed_normal(self, key: counter.Key, purpose: jax.Array | int, packed: Site) -> jax.Array:
+        """[chains, d]: the noise of all parts in one pass, each element under its own latent's key and index."""
+        sizes = [math.prod(site.shape) for site in packed.parts]
+        hashes = np.repeat(np.array([counter.site_hash(s.name) for s in packed.parts], np.uint32), sizes)
+        index = np.concatenate([np.arange(n, dtype=np.uint32) for n in sizes])
+        own = counter.derive(counter.expand(counter.derive(key, purpose), 1), hashes)
+        own = tuple(jnp.broadcast_to(w, (self.chains, len(hashes))) for w in own)
+        return counter.normal(own, (index, np.zeros_like(index)), packed.dtype)
 
     def full(self, fill: float) -> Vector:
         """`fill` everywhere, on padding too (a metric's padding is 1)."""

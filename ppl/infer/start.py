@@ -15,6 +15,9 @@ from ir.passes.batch_over import batch_over
 
 from ..execute import Executable
 from ..pipeline import keep
+from ..result import Result
+from .engine import Engine
+from .protocol import Handover
 
 if TYPE_CHECKING:
     from ..posterior import Posterior
@@ -34,15 +37,46 @@ def keys(seed: int, purpose: int, *words: Any) -> np.ndarray:
 _derive = jax.jit(counter.derive)
 
 
-def starting_points(
-    posterior: Posterior, gradient: Executable, data: Mapping[str, jax.Array], chains: int, seed: int, init: Any
-) -> dict[str, jax.Array]:
-    """Unconstrained positions of all chains, stored in the gradient program's layouts.
+def begin(posterior: Posterior, engine: Engine, chains: int, seed: int, init: Any) -> Handover:
+    """Where all chains start, with density and gradient there, stored in the gradient program's layouts.
 
     `init`: "prior" (default) draws from the prior, up to `ATTEMPTS` times until density and gradient are finite;
     "uniform" draws every unconstrained value from (-2, 2), as Stan does; a dict gives values in the latents' own units,
-    with or without a leading chain axis, for all latents or for some (the rest from the prior).
+    with or without a leading chain axis, for all latents or for some (the rest from the prior); a `Result` goes on from
+    where its chains ended, with their metric and step size.
     """
+    if isinstance(init, Result):
+        return _continued(posterior, engine, chains, init)
+    return Handover(engine.stand(starting_points(posterior, engine.gradient, engine.data, chains, seed, init)))
+
+
+def _continued(posterior: Posterior, engine: Engine, chains: int, before: Result) -> Handover:
+    """The end of an earlier run of the same latents, as the start of a new one."""
+    left = before.handover
+    if left is None:
+        hint = "an interrupted run leaves none: start from values of its draws"
+        raise Diagnostic("argument", "the earlier run has no end to go on from", hint=hint, where="init")
+    kind = {n: (np.shape(x), x.dtype) for n, x in left.state.position.items()}
+    wanted = engine.stored_types()
+    if kind != wanted:
+        raise Diagnostic(
+            "argument",
+            f"the earlier run has {_shown(kind)}, but this one has {_shown(wanted)}",
+            hint="the model, its sizes, the number of chains, the dtype and the mesh must be the same",
+            where="init",
+        )
+    # Blocks overwrite what they are given: the result keeps its own.
+    return jax.tree.map(lambda x: x.copy(), left)
+
+
+def _shown(kind: Mapping[str, Any]) -> str:
+    return ", ".join(f"{n}{list(shape)}" for n, (shape, _) in kind.items())
+
+
+def starting_points(
+    posterior: Posterior, gradient: Executable, data: Mapping[str, jax.Array], chains: int, seed: int, init: Any
+) -> dict[str, jax.Array]:
+    """Unconstrained positions of all chains, stored in the gradient program's layouts, for `init` as `begin` says."""
     if isinstance(init, str) and init not in ("prior", "uniform"):
         raise Diagnostic(
             "argument", f'unknown init "{init}"', hint='"prior", "uniform" or a dict of values', where="init"

@@ -1,0 +1,100 @@
+"""Options of the samplers whose transitions are Hamiltonian trajectories with a Metropolis or multinomial test."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+
+from ir.errors import InternalError
+
+from .adapt import Schedule, make_schedule
+from .block import Trajectories
+from .hmc import Hmc
+from .nuts import Nuts
+from .options import Common
+from .protocol import Kernel, Target
+from .space import Space, Vector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hamiltonian(Common):
+    """What all of them take.
+
+    target_accept: mean acceptance that warm-up aims at. step_size: `None` to search for one and, if there is a warm-up,
+    to adapt it from there; a number is where adaptation starts.
+    """
+
+    target_accept: float = 0.8
+    step_size: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_real("target_accept", "between 0 and 1", lambda a: 0 < a < 1, "0.8; 0.95 if there are divergences")
+        if self.step_size is not None:
+            self._check_real("step_size", "above 0", lambda e: 0 < e < math.inf, "leave it out to search for one")
+
+    def kernel(self, space: Space, target: Target) -> Kernel:
+        """How a trajectory grows."""
+        raise NotImplementedError
+
+    def method(self, space: Space, target: Target) -> Trajectories:
+        return Trajectories(self.kernel(space, target), self.target_accept, self.step_size, self.thin)
+
+    def copies(self) -> float:
+        return self.kernel(Space(()), _nowhere).copies() - 2
+
+    def schedule(self) -> Schedule:
+        return make_schedule(self.warmup, self.draws)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NutsOptions(Hamiltonian):
+    """The no-U-turn sampler.
+
+    max_depth: a trajectory has at most 2^max_depth - 1 leapfrogs. half_checks: Stan's tests of half-trajectories too,
+    at the price of one more copy of the latents per level.
+    """
+
+    max_depth: int = 10
+    half_checks: bool = True
+    name: ClassVar[str] = "nuts"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_integer("max_depth", 1, 20)
+
+    def kernel(self, space: Space, target: Target) -> Nuts:
+        """The kernel of these options on a space."""
+        return Nuts(space, target, self.max_depth, self.half_checks)
+
+    def statistics(self, info: Any) -> dict[str, np.ndarray]:
+        depth = np.asarray(info.depth, np.int32)
+        reached = depth >= self.max_depth
+        return {**super().statistics(info), "tree_depth": depth, "reached_max_treedepth": reached}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HmcOptions(Hamiltonian):
+    """Hamiltonian Monte Carlo. steps: mean number of leapfrogs; jitter: their relative half-range, in [0, 1]."""
+
+    steps: int = 10
+    jitter: float = 0.5
+    name: ClassVar[str] = "hmc"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_integer("steps", 1)
+        self._check_real("jitter", "in [0, 1]", lambda j: 0 <= j <= 1, "0.5 draws 50 % to 150 % of `steps`")
+
+    def kernel(self, space: Space, target: Target) -> Hmc:
+        """The kernel of these options on a space."""
+        return Hmc(space, target, self.steps, self.jitter)
+
+
+def _nowhere(position: Vector) -> tuple[jax.Array, Vector]:
+    """A target that is never evaluated: a kernel states its copies without one."""
+    raise InternalError("a kernel evaluated its target to count its copies")

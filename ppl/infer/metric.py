@@ -1,0 +1,62 @@
+"""Metrics: a linear map F between whitened vectors and the latents, with F F^T near the posterior's covariance.
+
+Samplers live in whitened coordinates: u = F^-1 x has near unit covariance. They need the map of a direction, F u, and
+its transpose on a gradient, F^T g, and nothing else; neither leaves the device.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from .space import Space, Vector, multiply
+
+
+class Metric(Protocol):
+    """A pytree of per-chain arrays."""
+
+    def push(self, u: Vector) -> Vector:
+        """F u: a whitened direction as a step of the latents."""
+        ...
+
+    def pull(self, g: Vector) -> Vector:
+        """F^T g: a gradient in whitened coordinates."""
+        ...
+
+
+class Diagonal(NamedTuple):
+    """F = diag(scale); the scale is 1 on padding."""
+
+    scale: Vector
+
+    def push(self, u: Vector) -> Vector:
+        return multiply(self.scale, u)
+
+    def pull(self, g: Vector) -> Vector:
+        return multiply(self.scale, g)
+
+
+class Dense(NamedTuple):
+    """A full F for a space of one site of shape (d,), as `ppl.infer.pack` makes them of few dims."""
+
+    factor: jax.Array  # [C, d, d]: F[c, i, j] takes whitened j to latent i
+
+    # Products and sums, not matrix products: XLA fuses them with what stands around.
+
+    def push(self, u: Vector) -> Vector:
+        return {n: jnp.sum(self.factor * x[:, None, :], axis=2) for n, x in u.items()}
+
+    def pull(self, g: Vector) -> Vector:
+        return {n: jnp.sum(self.factor * x[:, :, None], axis=1) for n, x in g.items()}
+
+
+def identity(space: Space) -> Diagonal:
+    """F = 1."""
+    return Diagonal(space.full(1.0))
+
+
+def from_variance(variance: Vector) -> Diagonal:
+    """The diagonal metric of rough variances, which are 1 on padding."""
+    return Diagonal({n: jnp.sqrt(v) for n, v in variance.items()})

@@ -1,0 +1,100 @@
+"""What every inference program's options have in common: their fields, checks and refusals.
+
+An options record is frozen and checked when it is made. It says how the algorithm is called, how it is built for a
+space and a target, how many copies of the latents it holds, and what happens at which transition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ir.errors import Diagnostic
+
+from .protocol import Info, Method, Target
+from .space import Space
+
+STATISTICS = {
+    "log_density": ("lp", np.float64),
+    "energy": ("energy", np.float64),
+    "accept_stat": ("acceptance_rate", np.float64),
+    "divergent": ("diverging", bool),
+    "leapfrogs": ("n_steps", np.int32),
+    "step_size": ("step_size", np.float64),
+}
+"""Field of an info → ArviZ's name and the dtype that is stored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What all algorithms take.
+
+    chains: independent chains. draws: kept transitions per chain are draws / thin. warmup: transitions before, in which
+    the algorithm adapts, or comes to its approximation. thin: keep every thin-th draw. block: transitions per compiled
+    block, between which checkpoints are written (the run rounds it to a multiple of thin).
+    """
+
+    name: ClassVar[str]
+    """How the program is called, in Python and in text."""
+    info: ClassVar[Any] = Info
+    """The NamedTuple that its blocks tell about transitions in."""
+
+    chains: int = 4
+    draws: int = 1000
+    warmup: int = 1000
+    thin: int = 1
+    block: int = 50
+
+    def __post_init__(self) -> None:
+        self._check_integer("chains", 1)
+        self._check_integer("draws", 1)
+        self._check_integer("warmup", 0)
+        self._check_integer("thin", 1)
+        self._check_integer("block", 1)
+        if self.draws % self.thin:
+            hint = f"draws = {self.draws - self.draws % self.thin or self.thin} would do"
+            raise self._wrong(f"draws = {self.draws} is not a multiple of thin = {self.thin}", hint)
+
+    def method(self, space: Space, target: Target) -> Method:
+        """The algorithm on a space."""
+        raise NotImplementedError
+
+    def stages(self) -> tuple[Common, ...]:
+        """The stages of the program, each of which starts where the one before ended; only the last one's draws are
+        kept."""
+        return (self,)
+
+    def copies(self) -> float:
+        """Vectors like the latents that a run holds beside the target's own arguments (position and gradient)."""
+        raise NotImplementedError
+
+    def schedule(self) -> Any:
+        """What happens at each of warmup + draws transitions: a NamedTuple of [warmup + draws] arrays with a method
+        `part(start, length)`, padded past the end."""
+        raise NotImplementedError
+
+    def statistics(self, info: Any) -> dict[str, np.ndarray]:
+        """The algorithm's statistics of transitions under ArviZ's names."""
+        told = {f: np.asarray(getattr(info, f)) for f in info._fields if f in STATISTICS}
+        return {STATISTICS[f][0]: x.astype(STATISTICS[f][1]) for f, x in told.items()}
+
+    def _wrong(self, message: str, hint: str | None = None) -> Diagnostic:
+        return Diagnostic("argument", f"{self.name}: {message}", hint=hint)
+
+    def _check_integer(self, option: str, least: int, most: int | None = None) -> None:
+        value = getattr(self, option)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self._wrong(f"{option} must be a whole number, not {value!r}", f"{option} = {least} or more")
+        if value < least or (most is not None and value > most):
+            limits = f"at least {least}" if most is None else f"between {least} and {most}"
+            raise self._wrong(
+                f"{option} must be {limits}, not {value}", f"{option} = {least if value < least else most} would do"
+            )
+
+    def _check_real(self, option: str, limits: str, holds: Callable[[float], bool], hint: str) -> None:
+        value = getattr(self, option)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
+            raise self._wrong(f"{option} must be a number {limits}, not {value!r}", hint)
