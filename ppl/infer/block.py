@@ -24,11 +24,14 @@ from jax import lax
 from ir import counter
 from ir.errors import InternalError
 
-from .adapt import Adapt, Schedule, after_transition, after_trial, start_adapt
+from .adapt import Adapt, after_transition, start_adapt
+from .fisher import Estimator, FisherDiagonal
 from .leapfrog import select, when
+from .metric import Metric
 from .protocol import MOMENTUM, TRIAL, Block, Collect, Handover, Info, Kernel, Point, State
+from .schedule import Schedule
 from .slots import write_row
-from .space import multiply
+from .step_size import after_trial
 
 
 class _Carry(NamedTuple):
@@ -54,32 +57,98 @@ class Chains(NamedTuple):
 class Trajectories:
     """The method of a kernel: its transitions, and the adaptation of step size and metric between them.
 
-    step_size: where the adaptation starts; None: searched for. thin: every thin-th transition is collected; it must
-    divide the length of a block, and blocks must be aligned with it.
+    estimator: learns the metric. step_size: where the adaptation starts; None: searched for. thin: every thin-th
+    transition is collected; it must divide the length of a block, and blocks must be aligned with it.
     """
 
     kernel: Kernel
+    estimator: Estimator
     target_accept: float = 0.8
     step_size: float | None = None
     thin: int = 1
 
     def start(self, seed: counter.Key, begin: Handover) -> Chains:
-        return Chains(begin.state, start_adapt(self.kernel.space, self.step_size))
+        return Chains(begin.state, start_adapt(self.estimator, begin, self.step_size))
 
     def handover(self, state: Chains) -> Handover:
-        adapt = state.adapt
-        return Handover(state.state, adapt.inverse_mass, adapt.step_size)
+        return Handover(state.state, state.adapt.metric, state.adapt.step.value)
 
     def advance(
-        self, seed: counter.Key, state: Chains, schedule: Schedule, limit: jax.Array | int | None, collect: Collect
+        self, seed: counter.Key, state: Chains, schedule: Schedule, limit: jax.Array | int, collect: Collect
     ) -> Block:
-        return run(
-            *(self.kernel, seed, state, schedule),
-            limit=limit,
-            target_accept=self.target_accept,
-            collect=collect,
-            thin=self.thin,
-        )
+        space, length, thin = self.kernel.space, len(schedule.adapt_step), self.thin
+        if length % thin:
+            raise InternalError(f"a block of {length} transitions cannot keep every {thin}th")
+        limit = jnp.asarray(limit, jnp.int32)
+        flags = Schedule(*(jnp.asarray(f) for f in schedule))
+        chain_key = counter.derive(seed, space.chain_ids())
+        begin_state, adapt = state
+        # Positions of few latents are kept, and what is wanted of them is computed for all draws of a block at once.
+        afterwards = space.packed
+        keep: Collect = (lambda position: position) if afterwards else collect
+
+        def begin(carry: _Carry, fresh: jax.Array) -> _Carry:
+            noise = space.normal(carry.key, MOMENTUM + TRIAL * carry.adapt.step.trial)
+            kinetic = space.dots([(noise, noise)])[0]
+            adapt = carry.adapt
+            trajectory = self.kernel.begin(fresh, carry.trajectory, noise, kinetic, adapt.metric, carry.key)
+            return carry._replace(trajectory=trajectory, started=carry.started | fresh)
+
+        def turn(carry: _Carry) -> _Carry:
+            """Records what has ended, adapts, and begins what comes next."""
+            progress, draw, step = carry.trajectory.progress, carry.trajectory.draw, carry.adapt.step
+            active = carry.started & (carry.done < limit)
+            tried = active & (step.trial > 0)
+            ended = active & (step.trial == 0) & progress.done
+            accept_stat = progress.accept_sum / jnp.maximum(progress.leapfrogs, 1)
+            info = Info(
+                *(accept_stat, progress.depth, progress.leapfrogs, draw.energy, progress.divergent, draw.log_density),
+                *(step.value, progress.accept_margin, progress.turn_margin),
+            )
+            row = jnp.where(ended, carry.done, length)
+            kept = ended & ((carry.done + 1) % thin == 0)
+            draw_row = jnp.where(kept, carry.done // thin, length)
+            now = Schedule(*(f[jnp.minimum(carry.done, length - 1)] & ended for f in flags))
+            adapt = carry.adapt._replace(step=after_trial(step, tried, progress.energy_error))
+            adapt = after_transition(self.estimator, adapt, now, progress, draw, self.target_accept)
+            renewed = ended | ~carry.started
+            carry = carry._replace(
+                key=select(renewed, carry.next_key, carry.key),
+                adapt=adapt,
+                done=carry.done + ended,
+                step=carry.step + ended.astype(jnp.uint32),
+                draws={n: write_row(carry.draws[n], draw_row, v) for n, v in keep(draw.position).items()},
+                info=Info(*(write_row(buffer, row, value) for buffer, value in zip(carry.info, info, strict=True))),
+            )
+            return begin(carry, (tried | ended | ~carry.started) & (carry.done < limit))
+
+        def advance(carry: _Carry) -> _Carry:
+            """One round. Turning comes first, so that the beginning of a transition is compiled only once."""
+            active, searching = carry.done < limit, carry.adapt.step.trial > 0
+            due = active & (searching | carry.trajectory.progress.done | ~carry.started)
+            carry = when(jnp.any(due), turn, carry)
+            idle = (carry.adapt.step.trial > 0) | (carry.done >= limit)
+            args = (carry.adapt.step.value, carry.adapt.metric, carry.key)
+            # Made a round ahead, in every round, so that what draws from the key reads it and does not derive it again.
+            next_key = counter.derive(chain_key, carry.step + np.uint32(1))
+            return carry._replace(trajectory=self.kernel.grow(idle, carry.trajectory, *args), next_key=next_key)
+
+        def row_of(value, rows: int) -> jax.Array:
+            return jnp.zeros((value.shape[0], rows, *value.shape[1:]), value.dtype)
+
+        log_density = begin_state.log_density
+        point = Point(begin_state.position, begin_state.gradient, log_density, jnp.zeros_like(log_density))
+        draws = {n: row_of(v, length // thin) for n, v in jax.eval_shape(keep, begin_state.position).items()}
+        none = jnp.zeros(space.chains, jnp.int32)
+        real, whole, no = (jnp.zeros((space.chains, length), t) for t in (jnp.float64, jnp.int32, bool))
+        info = Info(real, whole, whole, real, no, real, real, real, real)
+        key = counter.derive(chain_key, begin_state.step)
+        carry = _Carry(self.kernel.empty(point), adapt, none > 0, none, begin_state.step, key, key, draws, info)
+        carry = lax.while_loop(lambda c: jnp.any(c.done < limit), advance, carry)
+        last = carry.trajectory.draw
+        ended = State(last.position, last.gradient, last.log_density, carry.step)
+        draws = jax.vmap(collect, 1, 1)(carry.draws) if afterwards else carry.draws
+        return Block(Chains(ended, carry.adapt), draws, carry.info, none > 0)
 
 
 def init(kernel: Kernel, position: dict) -> State:
@@ -88,102 +157,13 @@ def init(kernel: Kernel, position: dict) -> State:
     return State(position, gradient, log_density, jnp.zeros(kernel.space.chains, jnp.uint32))
 
 
-def run(
-    kernel: Kernel,
-    seed: tuple[jax.Array, jax.Array],
-    chains: Chains,
-    schedule: Schedule,
-    *,
-    limit: jax.Array | int | None = None,
-    target_accept: float = 0.8,
-    collect: Collect | None = None,
-    thin: int = 1,
-) -> Block:
-    """`limit` (at most K, the length of the schedule; traced) transitions of every chain.
-
-    seed: two uint32 words, as `ir.counter.seed_key` gives. collect: what to keep of a position, a dict of [C, ...]
-    (default: all sites); it may hold collectives over the axes of the model.
-    """
-    state, adapt = chains
-    space, length = kernel.space, len(schedule.adapt_step)
-    if length % thin:
-        raise InternalError(f"a block of {length} transitions cannot keep every {thin}th")
-    limit = jnp.asarray(length if limit is None else limit, jnp.int32)
-    flags = Schedule(*(jnp.asarray(f) for f in schedule))
-    chain_key = counter.derive(seed, space.chain_ids())
-    keep = collect or (lambda position: position)
-
-    def begin(carry: _Carry, fresh: jax.Array) -> _Carry:
-        noise = space.normal(carry.key, MOMENTUM + TRIAL * carry.adapt.trial)
-        # p = n M^(1/2), as (n M^(-1/2)) / M^-1: XLA computes a cheap producer anew in each of its consumers, and a
-        # division only once, so with the division last the noise is drawn once (x / sqrt(y) it would rewrite).
-        inverse_mass = carry.adapt.inverse_mass
-        momentum = {n: z * jnp.sqrt(inverse_mass[n]) / inverse_mass[n] for n, z in noise.items()}
-        kinetic = space.dots([(momentum, multiply(inverse_mass, momentum))])[0]
-        trajectory = kernel.begin(fresh, carry.trajectory, momentum, kinetic, carry.key)
-        return carry._replace(trajectory=trajectory, started=carry.started | fresh)
-
-    def turn(carry: _Carry) -> _Carry:
-        """Records what has ended, adapts, and begins what comes next."""
-        progress, draw, trial = carry.trajectory.progress, carry.trajectory.draw, carry.adapt.trial
-        active = carry.started & (carry.done < limit)
-        tried = active & (trial > 0)
-        ended = active & (trial == 0) & progress.done
-        accept_stat = progress.accept_sum / jnp.maximum(progress.leapfrogs, 1)
-        info = Info(
-            *(accept_stat, progress.depth, progress.leapfrogs, draw.energy, progress.divergent, draw.log_density),
-            *(carry.adapt.step_size, progress.accept_margin, progress.turn_margin),
-        )
-        row = jnp.where(ended, carry.done, length)
-        kept = ended & ((carry.done + 1) % thin == 0)
-        draw_row = jnp.where(kept, carry.done // thin, length)
-        now = Schedule(*(f[jnp.minimum(carry.done, length - 1)] & ended for f in flags))
-        adapt = after_trial(carry.adapt, tried, progress.energy_error)
-        adapt = after_transition(space, adapt, now, accept_stat, draw.position, target_accept)
-        renewed = ended | ~carry.started
-        carry = carry._replace(
-            key=select(renewed, carry.next_key, carry.key),
-            adapt=adapt,
-            done=carry.done + ended,
-            step=carry.step + ended.astype(jnp.uint32),
-            draws={n: write_row(carry.draws[n], draw_row, v) for n, v in keep(draw.position).items()},
-            info=Info(*(write_row(buffer, row, value) for buffer, value in zip(carry.info, info, strict=True))),
-        )
-        return begin(carry, (tried | ended | ~carry.started) & (carry.done < limit))
-
-    def advance(carry: _Carry) -> _Carry:
-        """One round. Turning comes first, so that the beginning of a transition is compiled only once."""
-        active, searching = carry.done < limit, carry.adapt.trial > 0
-        due = active & (searching | carry.trajectory.progress.done | ~carry.started)
-        carry = when(jnp.any(due), turn, carry)
-        idle = (carry.adapt.trial > 0) | (carry.done >= limit)
-        args = (carry.adapt.step_size, carry.adapt.inverse_mass, carry.key)
-        # Made a round ahead, in every round, so that what draws from the key reads it and does not derive it again.
-        next_key = counter.derive(chain_key, carry.step + np.uint32(1))
-        return carry._replace(trajectory=kernel.grow(idle, carry.trajectory, *args), next_key=next_key)
-
-    def row_of(value, rows: int) -> jax.Array:
-        return jnp.zeros((value.shape[0], rows, *value.shape[1:]), value.dtype)
-
-    point = Point(state.position, state.gradient, state.log_density, jnp.zeros_like(state.log_density))
-    draws = {n: row_of(v, length // thin) for n, v in jax.eval_shape(keep, state.position).items()}
-    none = jnp.zeros(space.chains, jnp.int32)
-    real, whole, no = (jnp.zeros((space.chains, length), t) for t in (jnp.float64, jnp.int32, bool))
-    info = Info(real, whole, whole, real, no, real, real, real, real)
-    key = counter.derive(chain_key, state.step)
-    carry = _Carry(kernel.empty(point), adapt, none > 0, none, state.step, key, key, draws, info)
-    carry = lax.while_loop(lambda c: jnp.any(c.done < limit), advance, carry)
-    last = carry.trajectory.draw
-    ended = State(last.position, last.gradient, last.log_density, carry.step)
-    return Block(Chains(ended, carry.adapt), carry.draws, carry.info, none > 0)
-
-
 def transition(
-    kernel: Kernel, seed: tuple[jax.Array, jax.Array], state: State, step_size: jax.Array, inverse_mass: dict
+    kernel: Kernel, seed: tuple[jax.Array, jax.Array], state: State, step_size: jax.Array, metric: Metric
 ) -> tuple[State, Info]:
     """Exactly one transition of every chain, without adaptation; info is [C]. step_size: float64[C] or a number."""
-    adapt = start_adapt(kernel.space, 1.0, inverse_mass)
-    adapt = adapt._replace(step_size=jnp.broadcast_to(jnp.asarray(step_size, jnp.float64), (kernel.space.chains,)))
+    step_size = jnp.broadcast_to(jnp.asarray(step_size, jnp.float64), (kernel.space.chains,))
+    method = Trajectories(kernel, FisherDiagonal(kernel.space))
+    begin = method.start(seed, Handover(state, metric, step_size))
     nothing = Schedule(*(np.zeros(1, bool) for _ in Schedule._fields))
-    result = run(kernel, seed, Chains(state, adapt), nothing)
+    result = method.advance(seed, begin, nothing, 1, lambda position: {})
     return result.state.state, Info(*(value[:, 0] for value in result.info))

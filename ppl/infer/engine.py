@@ -94,7 +94,7 @@ class Engine:
     def start(self, seed: int, begin: Handover) -> Any:
         """The algorithm's first state, as stored arrays."""
         with jax.enable_x64(True):
-            return self._jitted(self._start, (P(), P()), self._specs(begin))(_words(seed), begin)
+            return self._jitted("start", self._start, (P(), P()), self._specs(begin))(_words(seed), begin)
 
     def advance(self, seed: int, state: Any, schedule: Any, limit: int) -> Block:
         """At most `limit` transitions of every chain; the schedule has the block's length. The state is used up."""
@@ -105,8 +105,7 @@ class Engine:
     def handover(self, state: Any) -> Handover:
         """What the next stage starts from, as stored arrays in the latents' layouts."""
         with jax.enable_x64(True):
-            leave = lambda held: self.packing.unpack_tree(self._method(_nowhere).handover(held))  # noqa: E731
-            return self._jitted(leave, self._specs(state))(state)
+            return self._jitted("leave", self._leave, self._specs(state))(state)
 
     def lowered(self) -> Any:
         """A block lowered by JAX for abstract arguments: `.as_text()` is StableHLO, `.compile()` XLA's."""
@@ -119,6 +118,9 @@ class Engine:
 
     def _start(self, words: Any, begin: Handover) -> Any:
         return self._method(_nowhere).start(words, self.packing.pack_tree(begin))
+
+    def _leave(self, state: Any) -> Handover:
+        return self.packing.unpack_tree(self._method(_nowhere).handover(state))
 
     @cached_property
     def _first(self) -> Handover:
@@ -153,8 +155,15 @@ class Engine:
 
         return whole
 
-    def _jitted(self, f: Any, *in_specs: Any) -> Any:
-        return jax.jit(self._spread(f, *in_specs))
+    def _jitted(self, name: str, f: Any, *in_specs: Any) -> Any:
+        key = (name, jax.tree.structure(in_specs, is_leaf=lambda s: isinstance(s, P)))
+        if key not in self._made:
+            self._made[key] = jax.jit(self._spread(f, *in_specs))
+        return self._made[key]
+
+    @cached_property
+    def _made(self) -> dict[Any, Any]:
+        return {}
 
     def _place(self, tree: Any) -> Any:
         """Arrays with the shardings that a block returns them with: otherwise the second block is compiled anew."""

@@ -11,13 +11,19 @@ import numpy as np
 
 from ir.errors import InternalError
 
-from .adapt import Schedule, make_schedule
 from .block import Trajectories
+from .fisher import Estimator, FisherDense, FisherDiagonal, Windows
 from .hmc import Hmc
 from .nuts import Nuts
 from .options import Common
+from .pack import MOST
 from .protocol import Kernel, Target
+from .schedule import Schedule, make_schedule
 from .space import Space, Vector
+
+METRICS = ("auto", "diagonal", "dense")
+DENSE_MOST = 128
+"""Dims up to which a dense metric costs less than it saves: two eigendecompositions every 20 draws of the warm-up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,27 +31,44 @@ class Hamiltonian(Common):
     """What all of them take.
 
     target_accept: mean acceptance that warm-up aims at. step_size: `None` to search for one and, if there is a warm-up,
-    to adapt it from there; a number is where adaptation starts.
+    to adapt it from there; a number is where adaptation starts. metric: "dense" learns the full covariance of few
+    latents that no mesh axis splits, "diagonal" each latent's scale; "auto" is the first up to 128 dims.
     """
 
     target_accept: float = 0.8
     step_size: float | None = None
+    metric: str = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_real("target_accept", "between 0 and 1", lambda a: 0 < a < 1, "0.8; 0.95 if there are divergences")
         if self.step_size is not None:
             self._check_real("step_size", "above 0", lambda e: 0 < e < math.inf, "leave it out to search for one")
+        if self.metric not in METRICS:
+            raise self._wrong(f"there is no metric {self.metric!r}", f"one of {', '.join(METRICS)}")
 
     def kernel(self, space: Space, target: Target) -> Kernel:
         """How a trajectory grows."""
         raise NotImplementedError
 
     def method(self, space: Space, target: Target) -> Trajectories:
-        return Trajectories(self.kernel(space, target), self.target_accept, self.step_size, self.thin)
+        estimator = self.estimator(space)
+        return Trajectories(self.kernel(space, target), estimator, self.target_accept, self.step_size, self.thin)
+
+    def estimator(self, space: Space) -> Estimator:
+        """How the metric is learnt."""
+        if self.metric == "diagonal" or (self.metric == "auto" and (not space.packed or space.degrees > DENSE_MOST)):
+            return Windows(FisherDiagonal(space))
+        if not space.packed:
+            raise self._wrong(
+                f"a dense metric needs at most {MOST} latents of one dtype, whole on every device",
+                'metric = "diagonal", or pin the latents whole',
+            )
+        return Windows(FisherDense(space))
 
     def copies(self) -> float:
-        return self.kernel(Space(()), _nowhere).copies() - 2
+        # Of spaces that may not fit: few latents' dense metric is never a matter of memory.
+        return self.kernel(Space(()), _nowhere).copies() + 1 + Windows(FisherDiagonal(Space(()))).copies() - 2
 
     def schedule(self) -> Schedule:
         return make_schedule(self.warmup, self.draws)

@@ -12,9 +12,10 @@ import numpy as np
 
 from ir.counter import Key, uniform
 
-from .leapfrog import decide, leapfrog, record_leaf, select, select_point, start_progress, when
+from .leapfrog import acceptances, decide, leapfrog, record_leaf, select, select_point, start_progress, when
+from .metric import Metric
 from .protocol import ACCEPT, LENGTH, Point, Progress, Target
-from .space import Space, Vector, multiply
+from .space import Space, Vector
 
 
 class Path(NamedTuple):
@@ -22,7 +23,7 @@ class Path(NamedTuple):
 
     x: Vector
     p: Vector
-    g: Vector
+    g: Vector  # whitened, as the momentum is
     draw: Point
     length: jax.Array  # leapfrogs of this transition
     progress: Progress
@@ -38,14 +39,16 @@ class Hmc:
     jitter: float = 0.5
 
     def copies(self) -> int:
-        """Moving end 3, draw 2; metric, mean and M2 3; passing 2, as XLA:CPU's peak has them."""
-        return 10
+        """Moving end 3, draw 2; passing 2, as XLA:CPU's peak has them."""
+        return 7
 
     def empty(self, draw: Point) -> Path:
         length = jnp.ones(draw.energy.shape, jnp.int32)
         return Path(draw.position, self.space.zeros(), draw.gradient, draw, length, start_progress(draw.energy))
 
-    def begin(self, fresh: jax.Array, path: Path, momentum: Vector, kinetic: jax.Array, key: Key) -> Path:
+    def begin(
+        self, fresh: jax.Array, path: Path, momentum: Vector, kinetic: jax.Array, metric: Metric, key: Key
+    ) -> Path:
         where, draw = self.space.where, path.draw
         energy = 0.5 * kinetic - draw.log_density
         shortest = max(1, math.ceil(self.steps * (1 - self.jitter)))
@@ -55,16 +58,16 @@ class Hmc:
         return Path(
             where(fresh, draw.position, path.x),
             where(fresh, momentum, path.p),
-            where(fresh, draw.gradient, path.g),
+            where(fresh, metric.pull(draw.gradient), path.g),
             draw._replace(energy=jnp.where(fresh, energy, draw.energy)),
             jnp.where(fresh, length, path.length),
             select(fresh, start_progress(energy), path.progress),
         )
 
-    def grow(self, frozen: jax.Array, path: Path, step_size: jax.Array, inverse_mass: Vector, key: Key) -> Path:
-        x, p, g, log_density = leapfrog(self.space, self.target, inverse_mass, step_size, path.x, path.p, path.g)
-        kinetic = self.space.dots([(p, multiply(inverse_mass, p))])[0]
-        end = Point(x, g, log_density, 0.5 * kinetic - log_density)
+    def grow(self, frozen: jax.Array, path: Path, step_size: jax.Array, metric: Metric, key: Key) -> Path:
+        x, p, g, log_density, gradient = leapfrog(self.space, self.target, metric, step_size, path.x, path.p, path.g)
+        kinetic = self.space.dots([(p, p)])[0]
+        end = Point(x, gradient, log_density, 0.5 * kinetic - log_density)
         was_done = path.progress.done | frozen
         progress = record_leaf(path.progress, end.energy)
         ended = ~was_done & (progress.divergent | (progress.leapfrogs >= path.length))
@@ -73,11 +76,12 @@ class Hmc:
         accepted = ended & below
         draw = when(jnp.any(accepted), lambda draw: select_point(self.space, accepted, end, draw), path.draw)
         # The acceptance of the end is what HMC adapts to, not the path's mean.
-        acceptance = jnp.exp(-jnp.maximum(progress.energy_error, 0.0))
-        accept_sum = jnp.where(ended, acceptance * progress.leapfrogs, progress.accept_sum)
+        acceptance, symmetric = acceptances(progress.energy_error)
         progress = progress._replace(
             done=path.progress.done | ended,
-            accept_sum=accept_sum,
+            moved=path.progress.moved | accepted,
+            accept_sum=jnp.where(ended, acceptance * progress.leapfrogs, progress.accept_sum),
+            symmetric_sum=jnp.where(ended, symmetric * progress.leapfrogs, progress.symmetric_sum),
             accept_margin=jnp.where(ended, margin, progress.accept_margin),
         )
         return Path(x, p, g, draw, path.length, progress)

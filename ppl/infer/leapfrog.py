@@ -1,4 +1,7 @@
-"""The leapfrog step and what the kernels share: one gradient a step, energies as float64 scalars."""
+"""The leapfrog step and what the kernels share: one gradient a step, energies as float64 scalars.
+
+Momenta and gradients are whitened by the metric (see `Kernel`), positions are not.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .metric import Metric
 from .protocol import Point, Progress, Target
 from .space import Space, Vector
 
@@ -18,32 +22,41 @@ DIVERGENCE = 1000.0
 
 
 def leapfrog(
-    space: Space, target: Target, inverse_mass: Vector, eps: jax.Array, x: Vector, p: Vector, g: Vector
-) -> tuple[Vector, Vector, Vector, jax.Array]:
-    """(x, p, g, l) after p += eps/2 g; x += eps M^-1 p; g = grad l(x); p += eps/2 g, with eps float64[C]."""
+    space: Space, target: Target, metric: Metric, eps: jax.Array, x: Vector, p: Vector, g: Vector
+) -> tuple[Vector, Vector, Vector, jax.Array, Vector]:
+    """(x, p, F^T g, l, g) after p += eps/2 F^T g; x += eps F p; g = grad l(x); p += eps/2 F^T g; eps is float64[C]."""
     half = space.axpy(0.5 * eps, g, p)
-    x = {n: x[n] + space.spread(eps, x[n]) * (inverse_mass[n] * half[n]) for n in x}
-    log_density, g = target(x)
-    return x, space.axpy(0.5 * eps, g, half), g, log_density
+    x = space.axpy(eps, metric.push(half), x)
+    log_density, gradient = target(x)
+    g = metric.pull(gradient)
+    return x, space.axpy(0.5 * eps, g, half), g, log_density, gradient
 
 
 def record_leaf(progress: Progress, energy: jax.Array) -> Progress:
     """The scalars after one more leapfrog that ended at H = `energy`."""
     error = energy - progress.start_energy
     error = jnp.where(jnp.isnan(error), np.inf, error)
+    acceptance, symmetric = acceptances(error)
     return progress._replace(
         energy_error=error,
-        accept_sum=progress.accept_sum + jnp.exp(-jnp.maximum(error, 0.0)),
+        accept_sum=progress.accept_sum + acceptance,
+        symmetric_sum=progress.symmetric_sum + symmetric,
         leapfrogs=progress.leapfrogs + 1,
         divergent=error > DIVERGENCE,
     )
+
+
+def acceptances(error: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """min(1, e^-D) of an energy error D, and 2 min(1, e^-D) / (1 + e^-D), which is small for errors of either sign."""
+    acceptance = jnp.exp(-jnp.maximum(error, 0.0))
+    return acceptance, 2 * acceptance / (1 + jnp.exp(-error))
 
 
 def start_progress(energy: jax.Array) -> Progress:
     """The scalars of a trajectory that has not moved yet and starts at H = `energy`."""
     zero, none = jnp.zeros_like(energy), jnp.zeros(energy.shape, jnp.int32)
     no, far = jnp.zeros(energy.shape, bool), jnp.full_like(energy, np.inf)
-    return Progress(no, energy, zero, zero, none, none, no, far, far)
+    return Progress(no, no, energy, zero, zero, zero, none, none, no, far, far)
 
 
 def decide(log_u: jax.Array, log_probability: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from .space import Space, Vector, multiply
+from .space import PACKED, Space, Vector, multiply
 
 
 class Metric(Protocol):
@@ -23,6 +23,10 @@ class Metric(Protocol):
 
     def pull(self, g: Vector) -> Vector:
         """F^T g: a gradient in whitened coordinates."""
+        ...
+
+    def deviation(self) -> Vector:
+        """The square root of the diagonal of F F^T: a rough posterior standard deviation of each latent."""
         ...
 
 
@@ -37,6 +41,9 @@ class Diagonal(NamedTuple):
     def pull(self, g: Vector) -> Vector:
         return multiply(self.scale, g)
 
+    def deviation(self) -> Vector:
+        return self.scale
+
 
 class Dense(NamedTuple):
     """A full F for a space of one site of shape (d,), as `ppl.infer.pack` makes them of few dims."""
@@ -50,6 +57,9 @@ class Dense(NamedTuple):
 
     def pull(self, g: Vector) -> Vector:
         return {n: jnp.sum(self.factor * x[:, :, None], axis=1) for n, x in g.items()}
+
+    def deviation(self) -> Vector:
+        return {PACKED: jnp.sqrt(jnp.sum(self.factor**2, axis=2))}
 
 
 def identity(space: Space) -> Diagonal:

@@ -12,11 +12,11 @@ first leaf. A slot holds, for its leaf m in the order of growth,
 so that one rule tests every subtree i..n, the whole tree included: with rho = before[i+1] - before[i] of the first half
 and rho' = total - before[i+1] of the second, whose first leaf is the next slot's,
 
-    <p[i], M^-1 (rho + rho')>,  <p[n], M^-1 (rho + rho')>       Betancourt (2017), A.4.2
-    <p[i], M^-1 (rho + p[m])>,  <p[m], M^-1 (rho + p[m])>       Stan since 2.21: the first half with one leaf more,
-    <p[m-1], M^-1 (p[m-1] + rho')>,  <p[n], M^-1 (p[m-1] + rho')>                the second half with one leaf more
+    <p[i], rho + rho'>,  <p[n], rho + rho'>           Betancourt (2017), A.4.2, in whitened momenta
+    <p[i], rho + p[m]>,  <p[m], rho + p[m]>           Stan since 2.21: the first half with one leaf more,
+    <p[m-1], p[m-1] + rho'>,  <p[n], p[m-1] + rho'>                    the second half with one leaf more
 
-must all be positive. For a pair of leaves all six say <p, M^-1 (p + p')> > 0, which costs one product with the kinetic
+must all be positive. For a pair of leaves all six say <p, p + p'> > 0, which costs one product with the kinetic
 energy's. All decisions rest on all-reduced numbers and counted randomness: devices of one chain decide alike.
 """
 
@@ -33,9 +33,10 @@ from jax import lax
 from ir.counter import Key, bits, uniform
 
 from .leapfrog import decide, leapfrog, record_leaf, select, select_point, start_progress, when
+from .metric import Metric
 from .protocol import DIRECTION, LEAF, MERGE, Point, Progress, Target
 from .slots import read_slot, write_slot
-from .space import Space, Vector, add, multiply, subtract
+from .space import Space, Vector, add, subtract
 
 _LEAF_MERGE = np.array([[LEAF], [MERGE]], np.uint32)
 
@@ -45,8 +46,8 @@ class Tree(NamedTuple):
 
     x: Vector
     p: Vector
-    g: Vector
-    kinetic: jax.Array  # <p, M^-1 p> of the near end
+    g: Vector  # whitened, as the momenta are
+    kinetic: jax.Array  # <p, p> of the near end
     far_x: Vector
     far_p: Vector
     far_g: Vector
@@ -76,9 +77,9 @@ class Nuts:
     half_checks: bool = True
 
     def copies(self) -> int:
-        """Ends 6, draw and candidate 4, total 1; metric, mean and M2 3; checkpoints 2 or 3 per level but one; passing 7
-        or 12, as XLA:CPU's peak has them (not while the target runs)."""
-        return 14 + (3 * self._slots + 12 if self.half_checks else 2 * self._slots + 7)
+        """Ends 6, draw and candidate 4, total 1; checkpoints 2 or 3 per level but one; passing 7 or 12, as XLA:CPU's
+        peak has them (not while the target runs)."""
+        return 11 + (3 * self._slots + 12 if self.half_checks else 2 * self._slots + 7)
 
     @property
     def _slots(self) -> int:
@@ -107,18 +108,21 @@ class Nuts:
             *(none.astype(jnp.uint32), scalar + 1, none, scalar, scalar, scalar, start_progress(draw.energy)),
         )
 
-    def begin(self, fresh: jax.Array, tree: Tree, momentum: Vector, kinetic: jax.Array, key: Key) -> Tree:
+    def begin(
+        self, fresh: jax.Array, tree: Tree, momentum: Vector, kinetic: jax.Array, metric: Metric, key: Key
+    ) -> Tree:
         where, draw = self.space.where, tree.draw
+        gradient = metric.pull(draw.gradient)
         energy = 0.5 * kinetic - draw.log_density
         zero = jnp.zeros_like(kinetic)
         coins = bits(key, (np.uint32(0), np.uint32(DIRECTION)))[0]
         return tree._replace(
             x=where(fresh, draw.position, tree.x),
             p=where(fresh, momentum, tree.p),
-            g=where(fresh, draw.gradient, tree.g),
+            g=where(fresh, gradient, tree.g),
             far_x=where(fresh, draw.position, tree.far_x),
             far_p=where(fresh, momentum, tree.far_p),
-            far_g=where(fresh, draw.gradient, tree.far_g),
+            far_g=where(fresh, gradient, tree.far_g),
             total=where(fresh, momentum, tree.total),
             draw=draw._replace(energy=jnp.where(fresh, energy, draw.energy)),
             kinetic=jnp.where(fresh, kinetic, tree.kinetic),
@@ -132,11 +136,10 @@ class Nuts:
             progress=select(fresh, start_progress(energy), tree.progress),
         )
 
-    def grow(self, frozen: jax.Array, tree: Tree, step_size: jax.Array, inverse_mass: Vector, key: Key) -> Tree:
+    def grow(self, frozen: jax.Array, tree: Tree, step_size: jax.Array, metric: Metric, key: Key) -> Tree:
         old, eps = tree, tree.sign * step_size
-        x, p, g, log_density = leapfrog(self.space, self.target, inverse_mass, eps, old.x, old.p, old.g)
-        velocity = multiply(inverse_mass, p)
-        kinetic, cross = self.space.dots([(p, velocity), (old.p, velocity)])
+        x, p, g, log_density, gradient = leapfrog(self.space, self.target, metric, eps, old.x, old.p, old.g)
+        kinetic, cross = self.space.dots([(p, p), (old.p, p)])
         energy = 0.5 * kinetic - log_density
         progress = record_leaf(old.progress, energy)
 
@@ -146,7 +149,7 @@ class Nuts:
         log_u_leaf, log_u_merge = jnp.log(uniform(key, (progress.leapfrogs, _LEAF_MERGE), "float64"))
         take, margin = decide(log_u_leaf, log_weight - subtree_log_weight)
         margin = jnp.where(old.leaf > 0, margin, np.inf)
-        candidate = select_point(self.space, take, Point(x, g, log_density, energy), old.candidate)
+        candidate = select_point(self.space, take, Point(x, gradient, log_density, energy), old.candidate)
 
         even = old.leaf % 2 == 0
         slot = jnp.where(even, lax.population_count(old.leaf >> 1), self._slots)
@@ -159,10 +162,10 @@ class Nuts:
             progress=progress._replace(accept_margin=jnp.minimum(progress.accept_margin, margin)),
         )
         pair = jnp.minimum(old.kinetic, kinetic) + cross
-        subtree_turns, tree_turns, tree = self._test_turns(tree, pair, inverse_mass)
+        subtree_turns, tree_turns, tree = self._test_turns(tree, pair)
         return self._merge(frozen | old.progress.done, tree, subtree_turns, tree_turns, log_u_merge)
 
-    def _test_turns(self, tree: Tree, pair: jax.Array, inverse_mass: Vector) -> tuple[jax.Array, jax.Array, Tree]:
+    def _test_turns(self, tree: Tree, pair: jax.Array) -> tuple[jax.Array, jax.Array, Tree]:
         """Whether a subtree that ends at the new leaf turns, and whether the whole tree does if it is complete."""
         leaf, depth = tree.leaf, tree.progress.depth
         complete = leaf + 1 == 1 << depth
@@ -184,7 +187,7 @@ class Nuts:
         def test(carry):
             slot, turns, tree_turns, margin = carry
             now = pending(carry)
-            product = self._turn_product(tree, slot, inverse_mass)
+            product = self._turn_product(tree, slot)
             turned = now & (product <= 0)
             margin = jnp.where(now, jnp.minimum(margin, jnp.abs(product) / tree.start_kinetic), margin)
             return slot - 1, turns | (turned & (slot >= 0)), tree_turns | (turned & (slot < 0)), margin
@@ -194,20 +197,20 @@ class Nuts:
         _, turns, tree_turns, margin = lax.while_loop(lambda c: jnp.any(pending(c)), test, start)
         return turns, tree_turns | no, tree._replace(progress=tree.progress._replace(turn_margin=margin))
 
-    def _turn_product(self, tree: Tree, slot: jax.Array, inverse_mass: Vector) -> jax.Array:
+    def _turn_product(self, tree: Tree, slot: jax.Array) -> jax.Array:
         """The smallest of the six products for the subtree that starts at `slot` and ends at the near end."""
         at, whole = jnp.maximum(slot, 0), slot < 0
         first = self.space.where(whole, tree.far_p, read_slot(tree.slot_p, at))
         before = self.space.where(whole, self.space.zeros(), read_slot(tree.slot_before, at))
-        weighted = multiply(inverse_mass, subtract(tree.total, before))
-        pairs = [(first, weighted), (tree.p, weighted)]
+        rho = subtract(tree.total, before)
+        pairs = [(first, rho), (tree.p, rho)]
         if self.half_checks:
             middle, split = read_slot(tree.slot_p, slot + 1), read_slot(tree.slot_before, slot + 1)
             previous = read_slot(tree.slot_previous, slot + 1)
-            weighted = multiply(inverse_mass, add(subtract(split, before), middle))
-            pairs += [(first, weighted), (middle, weighted)]
-            weighted = multiply(inverse_mass, add(subtract(tree.total, split), previous))
-            pairs += [(previous, weighted), (tree.p, weighted)]
+            rho = add(subtract(split, before), middle)
+            pairs += [(first, rho), (middle, rho)]
+            rho = add(subtract(tree.total, split), previous)
+            pairs += [(previous, rho), (tree.p, rho)]
         return jnp.min(self.space.dots(pairs), axis=0)
 
     def _merge(
@@ -234,6 +237,7 @@ class Nuts:
             progress=progress._replace(
                 depth=depth,
                 done=progress.done | ended | (failed & ~frozen),
+                moved=progress.moved | (take & complete),
                 accept_margin=jnp.where(complete, jnp.minimum(progress.accept_margin, margin), progress.accept_margin),
             ),
         )

@@ -13,12 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .space import Site, Space, Vector
+from .space import PACKED, Site, Space, Vector
 
 MOST = 2048
 """Latents of a chain that are packed. Larger sites fill loops of their own."""
-PACKED = "*"
-"""The name of the packed site: no latent can be called so."""
 
 
 @dataclass(frozen=True)

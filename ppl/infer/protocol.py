@@ -115,9 +115,11 @@ class Progress(NamedTuple):
     """Scalars of a trajectory under way, per chain."""
 
     done: jax.Array  # the transition has ended: its draw stands
+    moved: jax.Array  # the draw is another point than the one that the transition began at
     start_energy: jax.Array
     energy_error: jax.Array  # H - H0 of the latest leapfrog; NaN counts as +inf
-    accept_sum: jax.Array
+    accept_sum: jax.Array  # of acceptance probabilities over the leapfrogs
+    symmetric_sum: jax.Array  # the same of `ppl.infer.leapfrog.acceptances`' second
     leapfrogs: jax.Array
     depth: jax.Array
     divergent: jax.Array
@@ -142,14 +144,16 @@ class Kernel(Protocol):
     """
 
     def copies(self) -> int:
-        """Vectors alive during a block, metric and its accumulators included, the target's workspace not."""
+        """Vectors alive during a block, without the metric, its estimate and the target's workspace."""
         ...
 
     def empty(self, draw: Point) -> Any:
         """Memory for a trajectory whose chains stand at `draw`."""
         ...
 
-    def begin(self, fresh: jax.Array, trajectory: Any, momentum: Vector, kinetic: jax.Array, key: Key) -> Any:
+    def begin(
+        self, fresh: jax.Array, trajectory: Any, momentum: Vector, kinetic: jax.Array, metric: Metric, key: Key
+    ) -> Any:
         """Starts a transition from the draw, for the chains of `fresh`; `kinetic` is <p, p>."""
         ...
 

@@ -24,6 +24,9 @@ from ir import counter
 
 Vector = dict[str, jax.Array]
 
+PACKED = "*"
+"""The name of a site that holds several latents (`ppl.infer.pack`): no latent can be called so."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -93,6 +96,11 @@ class Space:
         return cls(tuple(Site(name, tuple(shape), dtype=dtype) for name, shape in sites.items()), chains)
 
     @property
+    def packed(self) -> bool:
+        """Whether the one site holds several latents (`ppl.infer.pack`)."""
+        return bool(self.sites) and bool(self.sites[0].parts)
+
+    @property
     def degrees(self) -> int:
         """Real degrees of freedom of one chain."""
         return sum(site.degrees for site in self.sites)
@@ -125,7 +133,7 @@ class Space:
 
         Each element depends on (key, purpose, site, global row-major index) alone.
         """
-        if len(self.sites) == 1 and self.sites[0].parts:
+        if self.packed:
             return {self.sites[0].name: self._packed_normal(key, purpose, self.sites[0])}
         hashes = np.array([[counter.site_hash(site.name)] for site in self.sites], np.uint32)
         keys = counter.derive(key, purpose, hashes)  # words [sites, chains or 1]
