@@ -74,7 +74,8 @@ class Hmc:
         log_u = jnp.log(uniform(key, (np.uint32(0), np.uint32(ACCEPT)), "float64"))
         below, margin = decide(log_u, -progress.energy_error)
         accepted = ended & below
-        draw = when(jnp.any(accepted), lambda draw: select_point(self.space, accepted, end, draw), path.draw)
+        take = lambda draw: select_point(self.space, accepted, end, draw)  # noqa: E731
+        draw = when(jnp.any(accepted), take, path.draw, always=self.space.packed)
         # The acceptance of the end is what HMC adapts to, not the path's mean.
         acceptance, symmetric = acceptances(progress.energy_error)
         progress = progress._replace(

@@ -79,11 +79,13 @@ def select_point(space: Space, mask: jax.Array, a: Point, b: Point) -> Point:
     )
 
 
-def when(needed: jax.Array, body: Callable[[Any], Any], carry: Any) -> Any:
+def when(needed: jax.Array, body: Callable[[Any], Any], carry: Any, always: bool = False) -> Any:
     """`body(carry)` if the scalar `needed` is true, else `carry`.
 
     A loop of zero or one rounds and not `lax.cond`: XLA updates a loop's vectors in place and copies a branch's. `body`
     must itself change nothing where nothing is needed. `needed` must be equal on all devices that the body's
-    collectives join.
+    collectives join. `always`: the body is so little work that a loop would be more.
     """
+    if always:
+        return body(carry)
     return lax.while_loop(lambda c: c[0], lambda c: (jnp.zeros((), bool), body(c[1])), (needed, carry))[1]

@@ -176,8 +176,20 @@ class Nuts:
         live = ~tree.progress.divergent & ~tree.progress.done
         turns = is_pair & (pair <= 0)
         margin = jnp.where(is_pair & live, jnp.abs(pair) / tree.start_kinetic, np.inf)
-        # At depth 0 the pair is the whole tree. Wider subtrees are left to the loop, from the smallest.
+        # At depth 0 the pair is the whole tree.
         no = jnp.zeros_like(turns)
+        if self.space.packed:
+            level = jnp.arange(self._slots) - 1
+            tested = (level >= lowest[:, None]) & (level < top_slot[:, None]) & (is_pair & (depth > 0))[:, None]
+            tested &= (live & ~turns)[:, None]
+            product = self._all_turn_products(tree)
+            turned = tested & (product <= 0)
+            margins = jnp.where(tested, jnp.abs(product) / tree.start_kinetic[:, None], np.inf)
+            margin = jnp.minimum(jnp.minimum(tree.progress.turn_margin, margin), jnp.min(margins, axis=1))
+            tree = tree._replace(progress=tree.progress._replace(turn_margin=margin))
+            subtree_turns = (turns & (depth > 0)) | jnp.any(turned[:, 1:], axis=1)
+            return subtree_turns, (turns & (depth == 0)) | turned[:, 0], tree
+        # Wider subtrees are left to the loop, from the smallest.
         slot = jnp.where(is_pair & (depth > 0), top_slot - 1, -2)
 
         def pending(carry):
@@ -212,6 +224,27 @@ class Nuts:
             rho = add(subtract(tree.total, split), previous)
             pairs += [(previous, rho), (tree.p, rho)]
         return jnp.min(self.space.dots(pairs), axis=0)
+
+    def _all_turn_products(self, tree: Tree) -> jax.Array:
+        """float64[C, slots]: `_turn_product` of the whole tree, and of the subtrees from slots 0, 1, …, in one pass."""
+
+        def product(a: jax.Array, b: jax.Array) -> jax.Array:
+            return jnp.sum(a.astype(jnp.float64) * b.astype(jnp.float64), axis=-1)
+
+        only = lambda vector: next(iter(vector.values()))  # noqa: E731
+        slot_p, split, p = only(tree.slot_p), only(tree.slot_before), only(tree.p)[:, None]
+        total, far = only(tree.total)[:, None], only(tree.far_p)[:, None]
+        first = jnp.concatenate([far, slot_p[:, :-1]], axis=1)
+        before = jnp.concatenate([jnp.zeros_like(far), split[:, :-1]], axis=1)
+        rho = total - before
+        products = [product(first, rho), product(p, rho)]
+        if self.half_checks:
+            rho = split - before + slot_p
+            products += [product(first, rho), product(slot_p, rho)]
+            previous = only(tree.slot_previous)
+            rho = total - split + previous
+            products += [product(previous, rho), product(p, rho)]
+        return jnp.min(jnp.stack(products), axis=0)
 
     def _merge(
         self, frozen: jax.Array, tree: Tree, subtree_turns: jax.Array, tree_turns: jax.Array, log_u: jax.Array
@@ -251,9 +284,10 @@ class Nuts:
             )
 
         near, far = (tree.x, tree.p, tree.g), (tree.far_x, tree.far_p, tree.far_g)
-        (x, p, g), (far_x, far_p, far_g) = when(jnp.any(flip), swap, (near, far))
+        (x, p, g), (far_x, far_p, far_g) = when(jnp.any(flip), swap, (near, far), always=self.space.packed)
         take = take & complete
-        draw = when(jnp.any(take), lambda d: select_point(self.space, take, tree.candidate, d), tree.draw)
+        choose = lambda draw: select_point(self.space, take, tree.candidate, draw)  # noqa: E731
+        draw = when(jnp.any(take), choose, tree.draw, always=self.space.packed)
         return tree._replace(x=x, p=p, g=g, far_x=far_x, far_p=far_p, far_g=far_g, draw=draw)
 
 

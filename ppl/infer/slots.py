@@ -8,6 +8,9 @@ from jax import lax
 
 from .space import Vector
 
+SMALL = 2**14
+"""Elements of a buffer up to which all of it is written anew in one fused loop: a scatter is a loop of its own."""
+
 
 def read_slot(buffers: Vector, slot: jax.Array) -> Vector:
     """The row slot[C] of each chain, in range."""
@@ -27,4 +30,8 @@ def _read(buffer: jax.Array, slot: jax.Array) -> jax.Array:
 
 def write_row(buffer: jax.Array, slot: jax.Array, value: jax.Array) -> jax.Array:
     """One buffer of `write_slot`."""
-    return buffer.at[jnp.arange(buffer.shape[0]), slot].set(value, mode="drop")
+    if buffer.size > SMALL:
+        return buffer.at[jnp.arange(buffer.shape[0]), slot].set(value, mode="drop")
+    row = lax.broadcasted_iota(jnp.int32, buffer.shape, 1)
+    here = row == slot.reshape(-1, *(1,) * (buffer.ndim - 1))
+    return jnp.where(here, value[:, None], buffer)

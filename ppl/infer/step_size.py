@@ -51,7 +51,7 @@ def after_trial(step: StepSize, tried: jax.Array, energy_error: jax.Array) -> St
     way = jnp.where(good, 1.0, -1.0)
     crossed = (step.direction != 0) & (step.direction != way)
     over = crossed | (step.trial >= _SEARCH_TRIALS) | (good & (step.value >= LARGEST))
-    eps = jnp.where(over, step.value, step.value * 2.0**way)
+    eps = jnp.minimum(jnp.where(over, step.value, step.value * 2.0**way), LARGEST)
     found, goes_on = tried & over, tried & ~over
     return StepSize(
         value=jnp.where(tried, eps, step.value),

@@ -6,19 +6,18 @@ import numpy as np
 import pytest
 
 from ir import counter
-from ppl.infer import adapt, block
+from ppl.infer import block
 from ppl.infer.hmc import Hmc
+from ppl.infer.metric import identity
 from ppl.infer.nuts import Nuts
 from ppl.infer.protocol import DIRECTION, LEAF, MERGE, MOMENTUM
+from ppl.infer.schedule import make_schedule
 from ppl.infer.space import Space
+from tests.infer import drive
 from tests.infer.targets import gaussian, mild_funnel
 
 SCALES = {"a": np.array([0.3, 1.0, 3.0]), "b": np.linspace(0.5, 2.0, 4).reshape(2, 2)}
 SEED = counter.seed_key(7)
-
-
-def compiled_block(kernel, length):
-    return jax.jit(lambda s, a, f, n: block.run(kernel, SEED, s, a, f, limit=n)), length
 
 
 class RecursiveNuts:
@@ -92,10 +91,8 @@ def test_the_iterative_tree_is_the_recursive_one(half_checks):
         space = Space.single({"a": (3,), "b": (2, 2)}, chains)
         kernel = Nuts(space, gaussian(SCALES), max_depth, half_checks)
         inverse_mass = {n: jnp.broadcast_to(jnp.asarray(v), (chains, *v.shape)) for n, v in metric.items()}
-        start = adapt.start_adapt(space, eps, inverse_mass)
-        schedule = adapt.make_schedule(0, steps)
-        state = block.init(kernel, space.full(0.5))
-        result = compiled_block(kernel, steps)[0](state, start, schedule, steps)
+        go = jax.jit(lambda x: drive.run(kernel, SEED, x, drive.fixed(steps), step_size=eps, variance=inverse_mass))
+        result = go(space.full(0.5))
 
         noise = jax.jit(lambda step: space.normal(counter.derive(SEED, space.chain_ids(), step), MOMENTUM))
         for c in range(chains):
@@ -118,15 +115,14 @@ def test_the_iterative_tree_is_the_recursive_one(half_checks):
         assert result.info.accept_margin.min() > 0 and result.info.turn_margin.min() > 0
 
 
-def run_in_blocks(kernel, compiled, limit, warmup=60, draws=40):
+def run_in_blocks(kernel, length, limit, warmup=60, draws=40):
     """warmup + draws transitions, `limit` of them a call; per-transition results joined."""
-    run, length = compiled
-    schedule, space = adapt.make_schedule(warmup, draws), kernel.space
-    state, adaptation, pieces = block.init(kernel, space.full(0.1)), adapt.start_adapt(space), []
+    schedule, made, pieces = make_schedule(warmup, draws), drive.method(kernel), []
+    step = jax.jit(lambda state, flags, n: drive.advance(made, SEED, state, flags, n))
+    state = made.start(SEED, drive.begin(kernel, kernel.space.full(0.1)))
     for start in range(0, warmup + draws, limit):
-        flags = adapt.Schedule(*map(jnp.asarray, schedule.part(start, length)))
-        result = run(state, adaptation, flags, min(limit, warmup + draws - start))
-        state, adaptation = result.state, result.adapt
+        result = step(state, schedule.part(start, length), min(limit, warmup + draws - start))
+        state = result.state
         kept = result.draws | {"eps": result.info.step_size, "energy": result.info.energy}
         pieces.append({n: np.asarray(v)[:, :limit] for n, v in kept.items()})
     return {n: np.concatenate([p[n] for p in pieces], axis=1)[:, : warmup + draws] for n in pieces[0]}
@@ -138,12 +134,11 @@ def test_neither_blocks_nor_the_number_of_chains_change_a_draw(make):
     program (more chains, another order of a sum) are compared over the first 12 transitions only."""
     with jax.enable_x64(True):
         one, many = (make(Space.single({"v": (), "w": (3,)}, c), mild_funnel) for c in (1, 4))
-        compiled = compiled_block(many, 25)
-        whole = run_in_blocks(many, compiled, 25)
-        for name, value in run_in_blocks(many, compiled, 10).items():
+        whole = run_in_blocks(many, 25, 25)
+        for name, value in run_in_blocks(many, 25, 10).items():
             assert (value == whole[name]).all(), name
         assert (whole["v"][0] != whole["v"][1]).mean() > 0.8
-        alone = run_in_blocks(one, compiled_block(one, 50), 50)
+        alone = run_in_blocks(one, 50, 50)
         for name in alone:
             np.testing.assert_allclose(whole[name][:1, :12], alone[name][:, :12], rtol=1e-12, atol=1e-12)
 
@@ -152,21 +147,19 @@ def test_limit_thin_and_single_transitions_give_the_same_draws():
     with jax.enable_x64(True):
         space = Space.single({"v": (), "w": (3,)}, 3)
         kernel = Nuts(space, mild_funnel)
-        state, start = block.init(kernel, space.zeros()), adapt.start_adapt(space, 0.3)
-        schedule = adapt.make_schedule(0, 12)
-
-        run = compiled_block(kernel, 12)[0]
-        whole, cut = run(state, start, schedule, 12), run(state, start, schedule, 5)
-        options = dict(thin=3, collect=lambda x: {"twice": 2 * x["w"]})
-        thinned = jax.jit(lambda s, a: block.run(kernel, SEED, s, a, schedule, **options))(state, start)
+        schedule, known = drive.fixed(12), dict(step_size=0.3, variance=space.full(1.0))
+        run = jax.jit(lambda n: drive.run(kernel, SEED, space.zeros(), schedule, limit=n, **known))
+        whole, cut = run(12), run(5)
+        options = dict(thin=3, collect=lambda x: {"twice": 2 * x["w"]}, **known)
+        thinned = jax.jit(lambda: drive.run(kernel, SEED, space.zeros(), schedule, **options))()
         assert (thinned.draws["twice"] == 2 * whole.draws["w"][:, 2::3]).all()
         assert (cut.draws["v"][:, :5] == whole.draws["v"][:, :5]).all() and (cut.draws["v"][:, 5:] == 0).all()
-        assert (cut.state.step == 5).all() and (cut.state.position["v"] == whole.draws["v"][:, 4]).all()
-        one, info = jax.jit(lambda s: block.transition(kernel, SEED, s, 0.3, space.full(1.0)))(state)
+        ended = cut.state.state
+        assert (ended.step == 5).all() and (ended.position["v"] == whole.draws["v"][:, 4]).all()
+        state = block.init(kernel, space.zeros())
+        one, info = jax.jit(lambda s: block.transition(kernel, SEED, s, 0.3, identity(space)))(state)
         assert (one.position["w"] == whole.draws["w"][:, 0]).all()
         assert (info.leapfrogs == whole.info.leapfrogs[:, 0]).all() and info.depth.shape == (3,)
-        # Accumulating after warm-up gives the moments of all draws, thinned or not.
-        np.testing.assert_allclose(thinned.adapt.mean["w"], whole.draws["w"].mean(axis=1), atol=1e-12)
 
 
 def test_divergences_are_counted_and_not_drawn():
@@ -185,8 +178,8 @@ def test_divergences_are_counted_and_not_drawn():
     with jax.enable_x64(True):
         space = Space.single({"v": ()}, 2)
         for kernel in (Nuts(space, both), Hmc(space, both, steps=4)):
-            state, start = block.init(kernel, space.zeros()), adapt.start_adapt(space, 0.5)
-            result = compiled_block(kernel, 100)[0](state, start, adapt.make_schedule(0, 100), 100)
+            known = dict(step_size=0.5, variance=space.full(1.0))
+            result = jax.jit(lambda k=kernel, o=known: drive.run(k, SEED, space.zeros(), drive.fixed(100), **o))()
             divergences = np.asarray(result.info.divergent).sum(axis=1)
             assert divergences[0] >= 10 and divergences[1] >= 90
             assert np.isfinite(result.draws["v"]).all() and np.isfinite(result.info.energy).all()

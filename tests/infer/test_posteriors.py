@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from ir import counter
-from ppl.infer import adapt, block
 from ppl.infer.hmc import Hmc
 from ppl.infer.nuts import Nuts
+from ppl.infer.schedule import make_schedule
 from ppl.infer.space import Space
+from tests.infer import drive
 from tests.infer.targets import correlated, gaussian, largest_t, mild_funnel
 
 CHAINS, WARMUP, DRAWS = 16, 400, 400
@@ -21,13 +22,12 @@ CHAINS, WARMUP, DRAWS = 16, 400, 400
 def sample(kernel, *parameters, target=None, dtype="float64", target_accept=0.8):
     """Draws after warm-up and info, from overdispersed starts. `target(*parameters)` makes the log density."""
     space = kernel.space
-    schedule = adapt.make_schedule(WARMUP, DRAWS)
+    schedule = make_schedule(WARMUP, DRAWS)
 
     def go(seed, *parameters):
         made = kernel if target is None else type(kernel)(space, target(*parameters))
         start = space.normal(counter.derive(seed, 99, space.chain_ids()), 1)
-        state = block.init(made, start)
-        return block.run(made, seed, state, adapt.start_adapt(space), schedule, target_accept=target_accept)
+        return drive.run(made, seed, start, schedule, target_accept=target_accept)
 
     compiled = jax.jit(go)
     results = [compiled(counter.seed_key(5), *p) for p in parameters] if parameters else [compiled(counter.seed_key(5))]
@@ -48,14 +48,10 @@ def test_gaussians_of_any_condition_number(make):
             assert largest_t(x**power, moment) < 8
         assert largest_t(x[..., 1:] * x[..., :-1], 0.0) < 8
         assert info.divergent.sum() == 0
-        # The metric has learnt the variances to the error of a window of 200 draws, and the sampler its acceptance.
-        assert np.abs(np.log(result.adapt.inverse_mass["x"] / scale**2)).max() < 1.0
-        if make is Nuts:  # 50 last steps of dual averaging end above their target (NumPyro's too, by as much)
-            assert 0.75 < info.accept_stat.mean() < 0.93
-        # Accumulating goes on after warm-up: mean and variance of the draws, per chain.
-        np.testing.assert_allclose(result.adapt.mean["x"], draws["x"].mean(axis=1), atol=1e-10)
-        variance = result.adapt.m2["x"] / (result.adapt.count[:, None] - 1)
-        np.testing.assert_allclose(variance, draws["x"].var(axis=1, ddof=1), rtol=1e-8)
+        # Draws and gradients of independent normals determine the scales exactly, and the sampler meets its acceptance.
+        np.testing.assert_allclose(result.state.adapt.metric.scale["x"], np.tile(scale, (CHAINS, 1)), rtol=1e-6)
+        if make is Nuts:  # it aims with the symmetric acceptance, which is lower
+            assert 0.78 < info.accept_stat.mean() < 0.95
 
 
 def test_a_correlated_pair():

@@ -11,10 +11,13 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from ir import counter
-from ppl.infer import adapt, block
+from ppl.infer import block
 from ppl.infer.hmc import Hmc
+from ppl.infer.metric import identity
 from ppl.infer.nuts import Nuts
+from ppl.infer.schedule import make_schedule
 from ppl.infer.space import Site, Space
+from tests.infer import drive
 
 KEY = counter.seed_key(11)
 SHAPES = {"field": (9, 10, 11), "row": (11,), "scale": ()}
@@ -129,7 +132,7 @@ def test_one_transition_on_eight_devices_is_the_one_on_one(make):
 
             def body(x, s):
                 state = block.init(kernel, {"x": x, "s": s})
-                return block.transition(kernel, KEY, state, 0.2, space.full(1.0))
+                return block.transition(kernel, KEY, state, 0.2, identity(space))
 
             return body
 
@@ -161,16 +164,14 @@ def test_chains_split_over_devices_draw_what_they_draw_together():
     """Two halves of a mesh with two chains each take different numbers of rounds; warm-up included."""
     grid = mesh((2, 4), ("half", "row"))
     with jax.enable_x64(True):
-        schedule = adapt.make_schedule(20, 4)
+        schedule = make_schedule(20, 4)
 
         def go(space):
             kernel = Nuts(space, line_target(space), max_depth=6)
 
             def body(x, s):
-                result = block.run(
-                    kernel, KEY, block.init(kernel, {"x": x, "s": s}), adapt.start_adapt(space), schedule
-                )
-                return result.draws, result.info, result.adapt.inverse_mass
+                result = drive.run(kernel, KEY, {"x": x, "s": s}, schedule)
+                return result.draws, result.info, result.state.adapt.metric.scale
 
             return body
 

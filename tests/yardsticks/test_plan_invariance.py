@@ -17,9 +17,10 @@ import ppl
 from ir import counter
 from ir.dims import CHAIN
 from ir.layout import Layout
-from ppl.infer.adapt import Schedule, make_schedule
 from ppl.infer.engine import Engine, space_of
-from ppl.infer.protocol import MOMENTUM
+from ppl.infer.metric import Diagonal
+from ppl.infer.protocol import MOMENTUM, Handover
+from ppl.infer.schedule import Schedule, make_schedule
 from ppl.infer.start import START, keys
 from ppl.pipeline import keep
 from tests.yardsticks.agree import bulk_ess, mean
@@ -65,7 +66,9 @@ def over(cases, quick):
 def engine(case, dtype):
     posterior = compiled(case, dtype)
     gradient = posterior.gradient_program(STATES)
-    return Engine(gradient, posterior.hoisted(gradient), ppl.nuts(chains=STATES, max_depth=8), SETTLE)
+    return Engine(
+        gradient, posterior.hoisted(gradient), ppl.nuts(chains=STATES, max_depth=8, metric="diagonal"), SETTLE
+    )
 
 
 @dataclass(frozen=True)
@@ -93,19 +96,19 @@ def scattered(example):
 def stored(example):
     """States of `STATES` chains after a short warm-up on one device in float64; their spread is the metric."""
     one = engine(Case(example), "float64")
-    state = start(one, scattered(example))
-    block = one.advance(SEED, state, one.first_adapt(), make_schedule(SETTLE, 0), SETTLE)
+    state = one.start(SEED, Handover(stand(one, scattered(example))))
+    block = one.advance(SEED, state, make_schedule(SETTLE, 0), SETTLE)
     draws = {n: np.asarray(x)[:, SETTLE // 2 :] for n, x in block.draws.items()}
     return Stored(
         {n: x[:, -1] for n, x in draws.items()},
-        float(np.median(block.adapt.step_size)),
+        float(np.median(block.state.adapt.step.value)),
         {n: x.var(axis=(0, 1)) for n, x in draws.items()},
     )
 
 
-def start(one, position):
-    """The engine's state at whole arrays."""
-    return one.start({n: one.gradient.store(n, x) for n, x in position.items()})
+def stand(one, position):
+    """The engine's chains at whole arrays."""
+    return one.stand({n: one.gradient.store(n, x) for n, x in position.items()})
 
 
 def whole(case, dtype, vector):
@@ -117,11 +120,11 @@ def whole(case, dtype, vector):
 def transition(case, dtype, step):
     """One transition of each stored state at fixed step size and metric: positions, info."""
     one, from_here = engine(case, dtype), stored(case.example)
-    adapt, state = one.first_adapt(), start(one, from_here.position)
+    state = stand(one, from_here.position)
 
-    def metric(name, like):
+    def scale(name, like):
         t = one.gradient.program.input(name).type
-        array = np.broadcast_to(from_here.variance[name], t.shape)
+        array = np.broadcast_to(np.sqrt(from_here.variance[name]), t.shape)
         pads = [(0, s - n) for s, n in zip(like.shape, t.shape, strict=True)]
         return jax.device_put(np.pad(array, pads, constant_values=1).astype(like.dtype), like.sharding)
 
@@ -129,16 +132,13 @@ def transition(case, dtype, step):
         return jax.device_put(np.full(state.log_density.shape, value, dtype), state.log_density.sharding)
 
     with jax.enable_x64(True):
-        adapt = adapt._replace(
-            step_size=everywhere(from_here.step_size, "float64"),
-            trial=everywhere(0, "int32"),
-            inverse_mass={n: metric(n, like) for n, like in adapt.inverse_mass.items()},
-        )
+        metric = Diagonal({n: scale(n, like) for n, like in state.position.items()})
+        step_size = everywhere(from_here.step_size, "float64")
         state = state._replace(step=everywhere(step, "uint32"))
     nothing = Schedule(*(np.zeros(SETTLE, bool) for _ in Schedule._fields))
-    block = one.advance(SEED, state, adapt, nothing, 1)
+    block = one.advance(SEED, one.start(SEED, Handover(state, metric, step_size)), nothing, 1)
     info = type(block.info)(*(np.asarray(x)[:, 0] for x in block.info))
-    return whole(case, dtype, block.state.position), info
+    return whole(case, dtype, one.handover(block.state).state.position), info
 
 
 # --- log density and gradient ---
@@ -149,7 +149,7 @@ def test_log_density_and_gradient_agree_to_rounding(case, dtype):
     """Gradients relative to the largest element that a latent's has at any of the points, which are scattered: at the
     posterior's mode the gradient of a scalar is a sum of many terms that cancel."""
     tolerance = {"float32": 1e-6, "float64": 1e-12}[dtype]
-    one, many = (start(engine(c, dtype), scattered(case.example)) for c in (case.one, case))
+    one, many = (stand(engine(c, dtype), scattered(case.example)) for c in (case.one, case))
     exact, value = (np.asarray(s.log_density) for s in (one, many))
     worst = {"log density": float(np.max(np.abs(value / exact - 1)))}
     exact, found = whole(case.one, dtype, one.gradient), whole(case, dtype, many.gradient)
