@@ -17,8 +17,17 @@ from tests.yardsticks.posteriordb.posteriors import FOLDER, POSTERIORS, Posterio
 from tests.yardsticks.posteriordb.reference import read_data, read_draws, read_summary
 from tests.yardsticks.posteriordb.regressions import REGRESSIONS
 
-LONG_TO_COMPILE = {"hudson_lynx_hare-lotka_volterra", "bball_drive_event_0-hmm_drive_0"}
-QUICK = ["arK-arK", "eight_schools-eight_schools_noncentered", "kidiq-kidscore_momhs"]
+LONG = {
+    "bball_drive_event_0-hmm_drive_0",
+    "diamonds-diamonds",
+    "gp_pois_regr-gp_pois_regr",
+    "hmm_example-hmm_example",
+    "hudson_lynx_hare-lotka_volterra",
+    "low_dim_gauss_mix-low_dim_gauss_mix",
+}
+"""Those that take more than a second to compile, or to differentiate at many points."""
+QUICK = ("arK-arK", "kidiq-kidscore_momhs")
+SAMPLED = "eight_schools-eight_schools_noncentered"
 
 
 def marked(names, slow):
@@ -49,7 +58,7 @@ def test_every_posterior_of_the_folder_is_here():
     assert {path.name for path in reference_folder("posteriordb").iterdir() if path.is_dir()} == set(POSTERIORS)
 
 
-@pytest.mark.parametrize("name", marked(DENSITIES, lambda n: n in LONG_TO_COMPILE))
+@pytest.mark.parametrize("name", marked(DENSITIES, lambda n: n in LONG))
 def test_log_densities_differ_as_by_scipy(name):
     posterior, data = compiled(name)
     stan, points = at_draws_of_stan(POSTERIORS[name], posterior, data, 12)
@@ -108,7 +117,7 @@ def test_least_squares_are_the_moments_of_stan(name):
     assert abs(z[0]).max() < 4 and abs(z[1]).max() < 4
 
 
-@pytest.mark.parametrize("name", marked(POSTERIORS, lambda n: n != QUICK[1]))
+@pytest.mark.parametrize("name", marked(POSTERIORS, lambda n: n != SAMPLED))
 def test_means_and_mean_squares_of_a_short_run(name):
     posterior, _ = compiled(name)
     options, kept = ppl.nuts(chains=4, draws=500, warmup=500), POSTERIORS[name].keep
