@@ -42,6 +42,8 @@ class Distribution(ABC):
     name: ClassVar[str]
     table: ClassVar[dict[str, type[Distribution]]] = {}
     discrete: ClassVar[bool] = False
+    improper: ClassVar[bool] = False
+    """Whether the density has no finite integral: nothing can be drawn then."""
     inside: ClassVar[float] = 0.5
     """A point where the density is finite whatever the parameters: stands in for missing observations."""
 

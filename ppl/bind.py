@@ -13,6 +13,7 @@ from ir.errors import Diagnostic
 from ir.graph import Program
 from ir.ops.control import Scan
 from ir.ops.sites import Observe
+from ir.passes.expand import improper_sites
 
 from .io.check import check_data
 from .io.datum import Data
@@ -75,7 +76,17 @@ def bind(
     program = model.trace(found, real)
     types = {i.name: i.type for i in program.inputs}
     arrays = {n: np.asarray(d.value).astype(types[n].numpy) for n, d in checked.data.items()}
-    return Bound(model, found, checked.coords, arrays, program, real, checked.notes)
+    return Bound(model, found, checked.coords, arrays, program, real, (*checked.notes, *_improper_note(program)))
+
+
+def _improper_note(program: Program) -> tuple[str, ...]:
+    sites = improper_sites(program)[0]
+    if not sites:
+        return ()
+    names = ", ".join(f"'{s}'" for s in sites)
+    have = "has an improper prior" if len(sites) == 1 else "have improper priors"
+    start = "chains start there from unconstrained values between -2 and 2, unless init says otherwise"
+    return (f"{names} {have}: nothing is drawn from the prior there; {start}",)
 
 
 def _allow_missing(model: Model, sizes: Mapping[str, int], data: Data) -> tuple[Declaration, ...]:

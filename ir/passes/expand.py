@@ -8,10 +8,14 @@ One walk serves all uses; they differ in what a latent and an observed site turn
 | given      | constrained data input         | its value            | left out       |
 | predict    | unconstrained input            | a draw               | a draw         |
 | prior      | a draw                         | a draw               | a draw         |
+
+From an improper prior nothing can be drawn. There, mode "prior" takes an unconstrained number between -2 and 2, where a
+chain may start, and the program puts out no draw of that site or of what depends on it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,6 +26,7 @@ from ..dist import Noise
 from ..errors import Diagnostic, InternalError
 from ..graph import Node, Program, Value
 from ..op import Op
+from ..ops.random import RandomUniform
 from ..ops.reduce import Sum
 from ..ops.sites import Deterministic, Factor, Observe, Sample
 from .parallelise import parallelise
@@ -53,8 +58,13 @@ def predict(program: Program) -> Program:
 
 
 def prior(program: Program) -> Program:
-    """Draws of everything from the prior: latents by name with `free:SITE`, deterministics, `predictive:SITE`."""
-    return parallelise(Expansion("prior").run(program))
+    """Draws of everything from the prior: latents by name with `free:SITE`, deterministics, `predictive:SITE`.
+
+    Of sites with an improper prior and of what depends on them there is only `free:SITE`, for chains to start from.
+    """
+    drawn, hidden = Expansion("prior").run(program), improper_sites(program)[1]
+    proper = tuple((n, v) for n, v in drawn.outputs if n.removeprefix("predictive:") not in hidden)
+    return parallelise(dataclasses.replace(drawn, outputs=proper))
 
 
 @dataclass
@@ -120,7 +130,7 @@ class Expansion:
     def sample(self, b: Builder, op: Sample, params: tuple[Value, ...]) -> Value:
         t = op.result(*(p.type for p in params))
         if op.generated or self.mode == "prior":
-            x = self.draw(op, t, params)
+            x = self.start(op, t, params) if op.dist.improper and not op.generated else self.draw(op, t, params)
             self.outputs[op.site] = x
             if not op.generated and not op.dist.discrete:
                 self.outputs[f"free:{op.site}"] = from_support(op.dist.support(*params), x, op.dist.event)
@@ -181,6 +191,12 @@ class Expansion:
     def draw(self, op: Sample | Observe, t: TensorType, params: tuple[Value, ...]) -> Value:
         return op.dist.draw(Noise(self.random_key(), op.site), t.dims, *params)
 
+    def start(self, op: Sample, t: TensorType, params: tuple[Value, ...]) -> Value:
+        """A value of an improper prior at which a chain may start: uniform(-2, 2), unconstrained, as Stan's."""
+        support = op.dist.support(*params)
+        uniform = RandomUniform(free_dims(support, t.dims, op.dist.event), op.site, dtype=t.dtype)
+        return to_support(support, 4.0 * emit(uniform, self.random_key()) - 2.0, op.dist.event)[0]
+
     def add_term(self, x: Value, over: TensorType | None = None) -> None:
         """Adds the sum of x to the log density, elementwise in f64; dims of `over` that x lacks count as often."""
         missing = 1
@@ -204,6 +220,25 @@ class Expansion:
         return total
 
 
+def improper_sites(program: Program) -> tuple[list[str], set[str]]:
+    """The latent sites with an improper prior, and all sites that depend on one, these included.
+
+    A scan that depends on one or holds one counts as a whole.
+    """
+    own: list[str] = []
+    found: set[str] = set()
+    values: set[str] = set()
+    for node in program.nodes:
+        inner = [node, *(n for region in node.op.regions() for n in region.walk())]
+        sites = [n.op for n in inner if isinstance(n.op, Sample | Observe | Deterministic)]
+        here = [op.site for op in sites if isinstance(op, Sample) and op.dist.improper and not op.generated]
+        own += here
+        if here or any(v.name in values for v in node.operands):
+            values |= {v.name for v in node.results}
+            found |= {op.site for op in sites}
+    return own, found
+
+
 def deterministic_names(program: Program) -> dict[str, str]:
     """The site's name for every value that a deterministic site names."""
     return {n.operands[0].name: n.op.site for n in program.nodes if isinstance(n.op, Deterministic)}
@@ -214,4 +249,4 @@ def _real(program: Program) -> str:
     return next((n.op.dtype for n in program.walk() if isinstance(n.op, Sample | Observe)), "f32")
 
 
-__all__ = ["KEY", "Op", "log_density", "predict", "prior", "unconstrain_given"]
+__all__ = ["KEY", "Op", "improper_sites", "log_density", "predict", "prior", "unconstrain_given"]

@@ -86,6 +86,7 @@ class Flat(Family):
     """A constant density on the whole line. It is no probability: the posterior must be made proper by the data."""
 
     name: ClassVar[str] = "Flat"
+    improper: ClassVar[bool] = True
     example: ClassVar[str] = "Flat()"
 
     def support(self):
@@ -103,6 +104,7 @@ class HalfFlat(Family):
     """A constant density on the positive numbers. It is no probability: the data must make the posterior proper."""
 
     name: ClassVar[str] = "HalfFlat"
+    improper: ClassVar[bool] = True
     lives_on: ClassVar[str] = "x >= 0"
     example: ClassVar[str] = "HalfFlat()"
 
@@ -120,6 +122,6 @@ class HalfFlat(Family):
 def improper(name: str, site: str) -> Diagnostic:
     return Diagnostic(
         "type",
-        f'"{site}" has the improper prior {name}, from which nothing can be drawn',
-        hint="prior predictive draws need proper priors, for example Normal(0, 10) or HalfNormal(10)",
+        f'nothing can be drawn from the improper distribution {name} of "{site}"',
+        hint="draws need a proper one, for example Normal(0, 10) or HalfNormal(10)",
     )

@@ -197,7 +197,7 @@ def test_sites_and_seeds_differ_and_single_precision_draws_are_single():
 
 @pytest.mark.parametrize("name", sorted(IMPROPER))
 def test_nothing_is_drawn_from_an_improper_prior(name):
-    with pytest.raises(Diagnostic, match=f"improper prior {name}"):
+    with pytest.raises(Diagnostic, match=f"improper distribution {name}"):
         draw(name, {})
 
 

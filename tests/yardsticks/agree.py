@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytest
 import xarray as xr
 
 from ppl.io.arviz import import_arviz
@@ -17,6 +16,8 @@ DATA = Path(os.environ.get("MESHBAYES_DATA", Path(__file__).parents[2].parent / 
 
 def reference_folder(name: str) -> Path:
     """A folder of reference data; skips the test that needs it where there is none."""
+    import pytest  # not where benchmarks use this file
+
     folder = DATA / name
     if not folder.is_dir():
         pytest.skip(f"no reference data {name!r} in {DATA}: MESHBAYES_DATA names the folder that holds them")
@@ -58,6 +59,11 @@ def quantile(draws: np.ndarray, prob: float) -> Estimate:
 def bulk_ess(draws: np.ndarray) -> np.ndarray:
     """The bulk effective sample size of every element."""
     return import_arviz().ess(_dataset(draws), method="bulk")["v"].values.reshape(draws.shape[2:])
+
+
+def rank_rhat(draws: np.ndarray) -> np.ndarray:
+    """The rank-normalised split R-hat of every element (Vehtari et al. 2021)."""
+    return import_arviz().rhat(_dataset(draws), method="rank")["v"].values.reshape(draws.shape[2:])
 
 
 def rms(z: np.ndarray) -> float:
