@@ -243,6 +243,10 @@ def lookup(table: Value, where: Mapping[str, Any]) -> Value:
         if dim not in table.type:
             have = ", ".join(table.dims) or "no dims"
             raise diagnostic("type", f"cannot index dim '{dim}': the tensor has [{have}]")
+        if isinstance(index, float):  # as size(time) - 1, which is arithmetic of reals
+            if not index.is_integer():
+                raise diagnostic("type", f"index {index:g} is not a whole number", hint="positions are 0, 1, 2, …")
+            index = int(index)
         if isinstance(index, numbers.Integral) and not 0 <= int(index) < table.type[dim]:
             raise diagnostic("type", f"index {index} is outside dim '{dim}', which has size {table.type[dim]} (from 0)")
         table = emit(Gather(dim), table, as_value(index))

@@ -312,7 +312,7 @@ class _Elaboration:
             raise error.at(d.span) from None
         nodes = [a.value if isinstance(a, ast.Keyword) else a for a in d.arguments]
         for node, value in zip(nodes, [*args, *kwargs.values()], strict=True):
-            self.check_dims(name, node, value, dims, event)
+            self.check_dims(name, node, value, dims, (*event, *call.dist.inner()))
         return call
 
     def arguments(self, arguments: tuple[ast.Argument, ...]) -> tuple[list[Any], dict[str, Any]]:

@@ -136,6 +136,7 @@ DIMS = [
     ),
     text("index_of_a_dim_it_lacks", "alpha[county = cty]", "mu[county = cty]", "mu[", "alpha["),
     text("index_by_real_number", "alpha[county = cty]", "alpha[county = floor]", "= floor]", "= cty]"),
+    text("index_between_positions", "alpha[county = cty]", "alpha[county = 0.5]", "0.5", "0"),
     text("dim_as_quantity", "beta * floor", "beta * obs", "* obs", "* coordinate(obs)"),
     text("quantity_named_like_a_dim", "tau ", "county ~ Normal(0, 2)\ntau ", "county ~ N", "slope ~ N"),
     text("dim_declared_twice", "dim obs, county", "dim obs, county, obs", ", obs\n", "\n"),

@@ -60,6 +60,11 @@ def bulk_ess(draws: np.ndarray) -> np.ndarray:
     return import_arviz().ess(_dataset(draws), method="bulk")["v"].values.reshape(draws.shape[2:])
 
 
+def rank_rhat(draws: np.ndarray) -> np.ndarray:
+    """The rank-normalised split R-hat of every element (Vehtari et al. 2021)."""
+    return import_arviz().rhat(_dataset(draws), method="rank")["v"].values.reshape(draws.shape[2:])
+
+
 def rms(z: np.ndarray) -> float:
     """Root mean square: 1 for z-scores of estimates whose errors are right."""
     return float(np.sqrt(np.mean(np.square(z))))
