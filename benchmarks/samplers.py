@@ -40,10 +40,9 @@ from ppl.infer.keep import Kept, collect_program
 from ppl.infer.mapped import Mapped
 
 sys.path.append(str(Path(__file__).parent.parent))
+from tests.yardsticks.agree import DATA
 from tests.yardsticks.posteriordb.posteriors import POSTERIORS
 from tests.yardsticks.posteriordb.reference import read_data
-
-from tests.yardsticks.agree import DATA
 
 CHOSEN = (
     *("arK-arK", "eight_schools-eight_schools_noncentered", "garch-garch11", "gp_pois_regr-gp_regr"),
