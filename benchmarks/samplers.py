@@ -86,13 +86,15 @@ def figures(outcome: Outcome, draws: Draws) -> dict[str, float]:
 
 
 def measure(name: str, sampler: str, peers: list[str], draws: int, folder: Path, seed: int) -> Iterator[dict[str, Any]]:
-    case = POSTERIORS[name]
-    data = case.data(read_data(folder / name))
-    make = getattr(ppl, sampler, None)
+    case, make = POSTERIORS[name], getattr(ppl, sampler, None)
     named = {"case": f"{sampler}, {name}"}
-    if make is None:
-        yield named | {"metric": "minimum ESS per second", "ratio": None, "why": f"ppl.{sampler} does not exist yet"}
+    why = None if make is not None else f"ppl.{sampler} does not exist yet"
+    if not (folder / name).is_dir():
+        why = f"no data in {folder}: --data or MESHBAYES_DATA names the folder"
+    if make is None or why is not None:
+        yield named | {"metric": "minimum ESS per second", "ratio": None, "why": why}
         return
+    data = case.data(read_data(folder / name))
     options = make(chains=CHAINS, draws=draws, warmup=draws, target_accept=TARGET_ACCEPT)
     mine = ours(lambda: ppl.compile(case.load(), data, dtype="float64"), options, case.keep, seed)
     ourselves = figures(mine, mine.draws)
