@@ -228,23 +228,23 @@ class Nuts:
     def _all_turn_products(self, tree: Tree) -> jax.Array:
         """float64[C, slots]: `_turn_product` of the whole tree, and of the subtrees from slots 0, 1, …, in one pass."""
 
-        def product(a: jax.Array, b: jax.Array) -> jax.Array:
-            return jnp.sum(a.astype(jnp.float64) * b.astype(jnp.float64), axis=-1)
-
         only = lambda vector: next(iter(vector.values()))  # noqa: E731
         slot_p, split, p = only(tree.slot_p), only(tree.slot_before), only(tree.p)[:, None]
         total, far = only(tree.total)[:, None], only(tree.far_p)[:, None]
+        p = jnp.broadcast_to(p, slot_p.shape)
         first = jnp.concatenate([far, slot_p[:, :-1]], axis=1)
         before = jnp.concatenate([jnp.zeros_like(far), split[:, :-1]], axis=1)
         rho = total - before
-        products = [product(first, rho), product(p, rho)]
+        pairs = [(first, rho), (p, rho)]
         if self.half_checks:
             rho = split - before + slot_p
-            products += [product(first, rho), product(slot_p, rho)]
+            pairs += [(first, rho), (slot_p, rho)]
             previous = only(tree.slot_previous)
             rho = total - split + previous
-            products += [product(previous, rho), product(p, rho)]
-        return jnp.min(jnp.stack(products), axis=0)
+            pairs += [(previous, rho), (p, rho)]
+        # One reduction of all pairs, not six.
+        a, b = (jnp.stack(side).astype(jnp.float64) for side in zip(*pairs, strict=True))
+        return jnp.min(jnp.sum(a * b, axis=-1), axis=0)
 
     def _merge(
         self, frozen: jax.Array, tree: Tree, subtree_turns: jax.Array, tree_turns: jax.Array, log_u: jax.Array
