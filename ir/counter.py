@@ -107,24 +107,39 @@ def _product64(a: jax.Array, b: int) -> Index:
     return a * np.uint32(low), a1 * b1 + (middle >> np.uint32(16)) + carry + a * np.uint32(high)
 
 
+def _position(extent: int, offset: Word, wide: bool) -> Index:
+    """offset + 0, 1, … as two words; the high one is 0 unless `wide`."""
+    low = lax.iota(jnp.uint32, extent) + word(offset)
+    if not wide:
+        return low, jnp.zeros_like(low)
+    # A traced offset is non-negative; one of 32 bits has no high word.
+    high = np.uint32(0)
+    if isinstance(offset, int) or offset.dtype.itemsize == 8:
+        high = word(offset >> 32)
+    return low, (low < word(offset)).astype(jnp.uint32) + high
+
+
 def global_index(block: Sequence[int], offset: Sequence[Word], shape: Sequence[int]) -> Index:
     """The row-major positions in a tensor of extents `shape` of the elements of a block of extents `block` at `offset`.
 
-    Offsets may be traced. Elements past the end of a dim (padding) get positions that belong to other elements: they
-    are to be selected away.
+    Offsets may be traced, in 64 bits where a dim has more than 2^32 positions. Elements past the end of a dim (padding)
+    get positions that belong to other elements: they are to be selected away.
     """
     if math.prod(shape) >= _MASK << 32:
         raise InternalError(f"a tensor of {math.prod(shape)} elements has no 64-bit positions")
+    if max(block, default=0) > _MASK + 1:
+        raise InternalError(f"a block of extents {tuple(block)} is counted by 32 bits along each dim")
     wide = math.prod(shape) > _MASK + 1
     low = high = jnp.zeros((1,) * len(block), jnp.uint32)
     for d, extent in enumerate(block):
         along = [1] * len(block)
         along[d] = extent
-        position = lax.iota(jnp.uint32, extent).reshape(along) + word(offset[d])
         stride = math.prod(shape[d + 1 :])
+        position, over = (x.reshape(along) for x in _position(extent, offset[d], shape[d] > _MASK + 1))
         step, carry = _product64(position, stride) if wide else (position * np.uint32(stride & _MASK), high)
         total = low + step
-        high = high + carry + (total < low).astype(jnp.uint32) if wide else high
+        if wide:
+            high = high + carry + over * np.uint32(stride & _MASK) + (total < low).astype(jnp.uint32)
         low = total
     return jnp.broadcast_to(low, block), jnp.broadcast_to(high, block)
 
