@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from .metric import Dense, Diagonal, Metric
+from .metric import Dense, Diagonal, Metric, identity
 from .space import Space, Vector
 
 CUTOFF = 2.0
@@ -99,6 +99,34 @@ class Windows:
 
     def metric(self, estimate: Windowed, old: Metric, mask: jax.Array) -> Metric:
         return self.one.metric(estimate.foreground, old, mask)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """No estimate: the metric that was handed over stays, or the identity."""
+
+    space: Space
+
+    def copies(self) -> int:
+        return 0
+
+    def start(self) -> tuple[()]:
+        return ()
+
+    def first(self, gradient: Vector) -> Metric:
+        return identity(self.space)
+
+    def take(self, metric: Metric) -> Metric:
+        return metric
+
+    def add(self, estimate: object, mask: jax.Array, position: Vector, gradient: Vector) -> object:
+        return estimate
+
+    def switch(self, estimate: object, mask: jax.Array) -> object:
+        return estimate
+
+    def metric(self, estimate: object, old: Metric, mask: jax.Array) -> Metric:
+        return old
 
 
 class DiagonalEstimate(NamedTuple):
@@ -251,4 +279,4 @@ def _diagonal(matrix: jax.Array) -> jax.Array:
     return jnp.diagonal(matrix, axis1=1, axis2=2)
 
 
-__all__ = ["Estimator", "FisherDense", "FisherDiagonal", "geometric_mean"]
+__all__ = ["Estimator", "FisherDense", "FisherDiagonal", "Fixed", "Windows", "geometric_mean"]

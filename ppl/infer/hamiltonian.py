@@ -12,7 +12,7 @@ import numpy as np
 from ir.errors import InternalError
 
 from .block import Trajectories
-from .fisher import Estimator, FisherDense, FisherDiagonal, Windows
+from .fisher import Estimator, FisherDense, FisherDiagonal, Fixed, Windows
 from .hmc import Hmc
 from .nuts import Nuts
 from .options import Common
@@ -32,7 +32,8 @@ class Hamiltonian(Common):
 
     target_accept: mean acceptance that warm-up aims at. step_size: `None` to search for one and, if there is a warm-up,
     to adapt it from there; a number is where adaptation starts. metric: "dense" learns the full covariance of few
-    latents that no mesh axis splits, "diagonal" each latent's scale; "auto" is the first up to 128 dims.
+    latents that no mesh axis splits, "diagonal" each latent's scale; "auto" is the first up to 128 dims. Without a
+    warm-up, metric and step size are those of the stage or run before, else 1 and a search.
     """
 
     target_accept: float = 0.8
@@ -56,7 +57,9 @@ class Hamiltonian(Common):
         return Trajectories(self.kernel(space, target), estimator, self.target_accept, self.step_size, self.thin)
 
     def estimator(self, space: Space) -> Estimator:
-        """How the metric is learnt."""
+        """How the metric is learnt; without a warm-up it is what was handed over."""
+        if not self.warmup:
+            return Fixed(space)
         if self.metric == "diagonal" or (self.metric == "auto" and (not space.packed or space.degrees > DENSE_MOST)):
             return Windows(FisherDiagonal(space))
         if not space.packed:
@@ -68,7 +71,8 @@ class Hamiltonian(Common):
 
     def copies(self) -> float:
         # Of spaces that may not fit: few latents' dense metric is never a matter of memory.
-        return self.kernel(Space(()), _nowhere).copies() + 1 + Windows(FisherDiagonal(Space(()))).copies() - 2
+        learnt = Windows(FisherDiagonal(Space(()))).copies() if self.warmup else 0
+        return self.kernel(Space(()), _nowhere).copies() + 1 + learnt - 2
 
     def schedule(self) -> Schedule:
         return make_schedule(self.warmup, self.draws)

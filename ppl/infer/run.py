@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 2**28
 """A block keeps at most this much of draws on the devices."""
 PRIOR_DRAWS = 500
+LARGE = 10**5
+"""Latents of a chain from which warm-up and sampling are programs of their own."""
 
 
 def run(
@@ -171,11 +174,20 @@ class _Setup:
         after = _After.make(posterior, kept, fixed, chains, draws) if predictive else None
         collect = posterior.executable(collect_program(posterior, kept, chains, bool(after and after.parts)), fixed)
         data = posterior.hoisted(gradient)
-        *first, last = options.stages()
+        *first, last = _apart(options.stages(), sum(t.size for t in posterior.latents.values()))
         engines = [Engine(gradient, data, stage, _block_length(stage, None), keep=False) for stage in first]
         length = _block_length(last, kept)
         engines.append(Engine(gradient, data, last, length, collect, _store_data(posterior, collect)))
         return cls(tuple(engines), after, kept)
+
+
+def _apart(stages: tuple[Common, ...], latents: int) -> tuple[Common, ...]:
+    """For many latents the last stage's warm-up becomes a stage of its own: its program holds what adaptation needs,
+    the one that samples does not. For few, one program for both saves half of the compilation."""
+    *first, last = stages
+    if latents < LARGE or not last.warmup:
+        return stages
+    return (*first, last, dataclasses.replace(last, warmup=0))
 
 
 def str_plan(gradient: Executable) -> str:
