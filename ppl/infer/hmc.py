@@ -1,15 +1,15 @@
 """Hamiltonian Monte Carlo with a fixed, jittered number of leapfrogs and a Metropolis test at the end (Neal 2011).
 
-Only the end of a path needs its energy. A chain that has its devices to itself does the leapfrogs before the last in
-one go, with gradients alone: XLA leaves the log density and its sums out, so that a step is one pass. Chains
-that advance together end at different times: their leapfrogs are all alike, whatever the others do.
+Only the end of a path needs its energy. A chain that has its devices to itself goes all of its path in one round: the
+momentum is kept at half steps, the leapfrogs before the last one take gradients alone (XLA leaves the log density and
+its sums out), and beside the draw only position, momentum and gradient are alive. Chains that advance together end at
+different times: their leapfrogs are one a round and all alike, whatever the others do.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -26,7 +26,10 @@ from .space import Space, Vector
 
 
 class Path(NamedTuple):
-    """The trajectory of every chain: its moving end, and the draw it started from."""
+    """The trajectory of every chain: its moving end, and the draw it started from.
+
+    A single chain's position and gradient are no part of it (empty): between rounds it stands at its draw.
+    """
 
     x: Vector
     p: Vector
@@ -46,12 +49,17 @@ class Hmc:
     jitter: float = 0.5
 
     def copies(self) -> int:
-        """Moving end 3, draw 2; passing 2, as XLA:CPU's peak has them."""
+        """Moving end 3, draw 2; passing 2 where chains advance together, as XLA:CPU's peak has them."""
         return 7
 
     def empty(self, draw: Point) -> Path:
         length = jnp.ones(draw.energy.shape, jnp.int32)
-        return Path(draw.position, self.space.zeros(), draw.gradient, draw, length, start_progress(draw.energy))
+        x, g = ({}, {}) if self._alone else (draw.position, draw.gradient)
+        return Path(x, self.space.zeros(), g, draw, length, start_progress(draw.energy))
+
+    @property
+    def _alone(self) -> bool:
+        return self.space.chains == 1
 
     def begin(
         self, fresh: jax.Array, path: Path, momentum: Vector, kinetic: jax.Array, metric: Metric, key: Key
@@ -65,19 +73,21 @@ class Hmc:
         return Path(
             where(fresh, draw.position, path.x),
             where(fresh, momentum, path.p),
-            where(fresh, metric.pull(draw.gradient), path.g),
+            where(fresh, metric.pull(draw.gradient), path.g) if path.g else {},
             draw._replace(energy=jnp.where(fresh, energy, draw.energy)),
             jnp.where(fresh, length, path.length),
             select(fresh, start_progress(energy), path.progress),
         )
 
     def grow(self, frozen: jax.Array, path: Path, step_size: jax.Array, metric: Metric, key: Key) -> Path:
-        move = partial(leapfrog, self.space, self.target, metric, step_size)
-        moving, inner = (path.x, path.p, path.g), jnp.zeros_like(path.length)
-        if self.space.chains == 1:
-            inner = jnp.where(frozen, 0, jnp.maximum(path.length - 1, 0))
-            moving = lax.fori_loop(0, inner[0], lambda _, point: move(*point)[:3], moving)
-        x, p, g, log_density, gradient = move(*moving)
+        inner = jnp.where(frozen | (not self._alone), 0, path.length - 1)
+        if self._alone:
+            x, p, gradient, log_density = self._whole_path(path, inner[0], step_size, metric)
+            g = {}
+        else:
+            x, p, g, log_density, gradient = leapfrog(
+                self.space, self.target, metric, step_size, path.x, path.p, path.g
+            )
         kinetic = self.space.dots([(p, p)])[0]
         end = Point(x, gradient, log_density, 0.5 * kinetic - log_density)
         was_done = path.progress.done | frozen
@@ -99,4 +109,21 @@ class Hmc:
             symmetric_sum=jnp.where(ended, symmetric * progress.leapfrogs, progress.symmetric_sum),
             accept_margin=jnp.where(ended, margin, progress.accept_margin),
         )
-        return Path(x, p, g, draw, path.length, progress)
+        return Path({} if self._alone else x, p, g, draw, path.length, progress)
+
+    def _whole_path(
+        self, path: Path, inner: jax.Array, eps: jax.Array, metric: Metric
+    ) -> tuple[Vector, Vector, Vector, jax.Array]:
+        """(x, p, grad l, l) after `inner` leapfrogs and a last one, from the draw."""
+        axpy = self.space.axpy
+        half = axpy(0.5 * eps, metric.pull(path.draw.gradient), path.p)
+
+        def move(_: jax.Array, moving: tuple[Vector, Vector]) -> tuple[Vector, Vector]:
+            x, half = moving
+            x = axpy(eps, metric.push(half), x)
+            return x, axpy(eps, metric.pull(self.target(x)[1]), half)
+
+        x, half = lax.fori_loop(0, inner, move, (path.draw.position, half))
+        x = axpy(eps, metric.push(half), x)
+        log_density, gradient = self.target(x)
+        return x, axpy(0.5 * eps, metric.pull(gradient), half), gradient, log_density

@@ -23,6 +23,7 @@ energy's. All decisions rest on all-reduced numbers and counted randomness: devi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -275,16 +276,15 @@ class Nuts:
             ),
         )
 
-        def swap(ends):
+        def swap(ends: tuple[Vector, Vector]) -> tuple[Vector, Vector]:
             near, far = ends
-            where = self.space.where
-            return (
-                tuple(where(flip, b, a) for a, b in zip(near, far, strict=True)),
-                tuple(where(flip, a, b) for a, b in zip(near, far, strict=True)),
-            )
+            return self.space.where(flip, far, near), self.space.where(flip, near, far)
 
-        near, far = (tree.x, tree.p, tree.g), (tree.far_x, tree.far_p, tree.far_g)
-        (x, p, g), (far_x, far_p, far_g) = when(jnp.any(flip), swap, (near, far), always=self.space.packed)
+        # One after the other: a swap needs room for the two that it swaps.
+        flipped = partial(when, jnp.any(flip), swap, always=self.space.packed)
+        x, far_x = flipped((tree.x, tree.far_x))
+        p, far_p = flipped((tree.p, tree.far_p))
+        g, far_g = flipped((tree.g, tree.far_g))
         take = take & complete
         choose = lambda draw: select_point(self.space, take, tree.candidate, draw)  # noqa: E731
         draw = when(jnp.any(take), choose, tree.draw, always=self.space.packed)
