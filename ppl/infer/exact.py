@@ -1,0 +1,171 @@
+"""Exact draws where the density is Gaussian: its mean and covariance follow from gradients alone.
+
+The gradient of a Gaussian density is affine, g(x) = -H (x - m), so that differences of gradients are exact products
+with H. A draw is m + u with m = x + H^-1 g(x) and u = H^-1/2 z: by the Cholesky factor of H, made of d gradients, for
+few dims; for fields by conjugate gradients and Lanczos (`ppl.infer.krylov`), which touch no vector but the latents' own
+(constrained realisations: Hoffman and Ribak, ApJ 380, L5, 1991, without a split of H into prior and data).
+
+The affine gradient is checked at the draw and at its mirror image: g(m + u) + g(m - u) = 0 and <u, g(m + u)> = -|z|^2.
+A chain for which either is off by more than the tolerance, or H is not positive definite, stays where it is and its
+transition counts as divergent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.scipy.linalg import solve_triangular
+
+from ir import counter
+from ir.counter import Key
+
+from .krylov import conjugate_gradients, inverse_root
+from .phase import Phase
+from .protocol import MOMENTUM, Block, Collect, Handover, State, Target
+from .slots import write_row
+from .space import Space, Vector, add, subtract
+
+class Standing(NamedTuple):
+    """The state between blocks."""
+
+    state: State
+
+
+class ExactInfo(NamedTuple):
+    """[C, K] in the result of a block."""
+
+    log_density: jax.Array
+    leapfrogs: jax.Array  # gradients spent
+    divergent: jax.Array  # the density is not Gaussian here, or the solver did not converge: the chain has not moved
+    misfit: jax.Array  # by how much the gradient is not affine, as a share
+
+
+class _Carry(NamedTuple):
+    state: State
+    done: jax.Array
+    draws: dict[str, jax.Array]
+    info: ExactInfo
+
+
+@dataclass(frozen=True)
+class ExactGaussian:
+    """The method.
+
+    tolerance: of the misfit. dense: latents of a chain up to which H is made and factored; the solver for more needs some
+    20 sqrt(condition number) gradients whatever d is. accuracy: of its residuals. iterations: of it at most.
+    """
+
+    space: Space
+    target: Target
+    tolerance: float = 1e-3
+    dense: int = 256
+    accuracy: float = 1e-6
+    iterations: int = 1000
+    thin: int = 1
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the latents are one short vector that every device holds whole."""
+        sites = self.space.sites
+        whole = len(sites) == 1 and len(sites[0].shape) == 1 and sites[0].local == sites[0].shape
+        return whole and not self.space.reduce_axes and self.space.degrees <= self.dense
+
+    def start(self, seed: Key, begin: Handover) -> Standing:
+        return Standing(begin.state)
+
+    def handover(self, state: Standing) -> Handover:
+        return Handover(state.state)
+
+    def advance(self, seed: Key, state: Standing, schedule: Phase, limit: jax.Array | int, collect: Collect) -> Block:
+        length, chains = len(schedule.warm), self.space.chains
+        chain_key = counter.derive(seed, self.space.chain_ids())
+
+        def one(carry: _Carry) -> _Carry:
+            now, told = self._draw(counter.derive(chain_key, carry.state.step), carry.state)
+            row = jnp.broadcast_to(carry.done, (chains,))
+            draw_row = jnp.where((row + 1) % self.thin == 0, row // self.thin, length)
+            return _Carry(
+                now,
+                carry.done + 1,
+                {n: write_row(carry.draws[n], draw_row, v) for n, v in collect(now.position).items()},
+                ExactInfo(*(write_row(b, row, v) for b, v in zip(carry.info, told, strict=True))),
+            )
+
+        rows = lambda v, n: jnp.zeros((chains, n, *v.shape[1:]), v.dtype)  # noqa: E731
+        draws = {n: rows(v, length // self.thin) for n, v in jax.eval_shape(collect, state.state.position).items()}
+        real, no = jnp.zeros((chains, length), jnp.float64), jnp.zeros((chains, length), bool)
+        info = ExactInfo(real, jnp.zeros((chains, length), jnp.int32), no, real)
+        carry = _Carry(state.state, jnp.int32(0), draws, info)
+        carry = lax.while_loop(lambda c: c.done < jnp.asarray(limit, jnp.int32), one, carry)
+        return Block(Standing(carry.state), carry.draws, carry.info, jnp.zeros(chains, bool))
+
+    def _draw(self, key: Key, state: State) -> tuple[State, ExactInfo]:
+        space, x, g = self.space, state.position, state.gradient
+        z = space.normal(key, MOMENTUM)
+        reach = self._reach(x, g)
+
+        def product(v: Vector) -> Vector:
+            """H v from one gradient at the distance of about a standard deviation."""
+            square = space.dots([(v, v)])[0]
+            step = reach * jnp.sqrt(space.degrees / jnp.where(square > 0, square, 1.0))
+            there = self.target(space.axpy(step, v, x))[1]
+            return {n: d / space.spread(step, d) for n, d in subtract(g, there).items()}
+
+        if self.is_dense:
+            shift, u, gradients, solved = self._factored(product, g, z)
+        else:
+            shift, u, gradients, solved = self._krylov(product, g, z)
+        mean = add(x, shift)
+        position = add(mean, u)
+        log_density, gradient = self.target(position)
+        _, mirrored = self.target(subtract(mean, u))
+        odd, whole, energy, square = space.dots(
+            [(s := add(gradient, mirrored), s), (gradient, gradient), (u, gradient), (z, z)]
+        )
+        misfit = jnp.maximum(jnp.sqrt(odd / whole), jnp.abs(energy / square + 1))
+        good = solved & (misfit <= self.tolerance)  # false for NaN
+        info = ExactInfo(jnp.where(good, log_density, state.log_density), gradients + 3, ~good, misfit)
+        where = space.where
+        return State(
+            where(good, position, x), where(good, gradient, g), info.log_density, state.step + np.uint32(1)
+        ), info
+
+    def _reach(self, x: Vector, g: Vector) -> jax.Array:
+        """float64[C]: a rough standard deviation, from the curvature along the gradient."""
+        space = self.space
+        square = space.dots([(g, g)])[0]
+        step = jnp.sqrt(space.degrees / jnp.where(square > 0, square, 1.0))
+        bent = subtract(g, self.target(space.axpy(step, g, x))[1])
+        curvature = space.dots([(g, bent)])[0] / (step * square)
+        good = (curvature > 0) & jnp.isfinite(curvature)
+        return jnp.where(good, 1 / jnp.sqrt(jnp.where(good, curvature, 1.0)), 1.0)
+
+    def _factored(self, product, g: Vector, z: Vector) -> tuple[Vector, Vector, jax.Array, jax.Array]:
+        ((name, noise),) = z.items()
+        chains, d = noise.shape
+
+        def column(i: jax.Array) -> jax.Array:
+            unit = jnp.broadcast_to((jnp.arange(d) == i).astype(noise.dtype), (chains, d))
+            return product({name: unit})[name].astype(jnp.float64)
+
+        h = jnp.moveaxis(lax.map(column, jnp.arange(d)), 0, 2)
+        lower = jnp.linalg.cholesky(0.5 * (h + jnp.swapaxes(h, 1, 2)))
+        solve = lambda b, trans: solve_triangular(lower, b[:, :, None], trans=trans, lower=True)[:, :, 0]  # noqa: E731
+        shift = solve(solve(g[name].astype(jnp.float64), 0), 1)
+        u = solve(noise.astype(jnp.float64), 1)
+        solved = jnp.isfinite(lower).all(axis=(1, 2))
+        count = jnp.full(chains, d, jnp.int32)
+        return {name: shift.astype(noise.dtype)}, {name: u.astype(noise.dtype)}, count, solved
+
+    def _krylov(self, product, g: Vector, z: Vector) -> tuple[Vector, Vector, jax.Array, jax.Array]:
+        # Residuals below the rounding of a difference of gradients cannot be reached.
+        rounding = max(float(np.finfo(s.dtype).eps) for s in self.space.sites)
+        accuracy = max(self.accuracy, 50 * rounding)
+        solution, _ = conjugate_gradients(self.space, product, g, accuracy, self.iterations)
+        u, products, solved = inverse_root(self.space, product, z, accuracy, self.iterations)
+        return solution.y, u, products + solution.iterations, solved & solution.solved
