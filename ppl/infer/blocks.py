@@ -92,7 +92,9 @@ class GibbsOptions(Common):
         repeats = dict(self.repeats) if isinstance(self.repeats, tuple) else {}
         for name in (*(n for names, _ in self.blocks for n in names), *repeats):
             if name not in known:
-                near = difflib.get_close_matches(name, [*known, f"{name}_raw"] if f"{name}_raw" in known else known, n=1)
+                near = difflib.get_close_matches(
+                    name, [*known, f"{name}_raw"] if f"{name}_raw" in known else known, n=1
+                )
                 hint = f"did you mean '{near[0]}'?" if near else f"the latents are {', '.join(known)}"
                 raise self._wrong(f"there is no latent '{name}'", hint)
         named = {n for names, _ in self.blocks for n in names}

@@ -30,6 +30,7 @@ from .protocol import MOMENTUM, Block, Collect, Handover, State, Target
 from .slots import write_row
 from .space import Space, Vector, add, subtract
 
+
 class Standing(NamedTuple):
     """The state between blocks."""
 
@@ -56,8 +57,8 @@ class _Carry(NamedTuple):
 class ExactGaussian:
     """The method.
 
-    tolerance: of the misfit. dense: latents of a chain up to which H is made and factored; the solver for more needs some
-    20 sqrt(condition number) gradients whatever d is. accuracy: of its residuals. iterations: of it at most.
+    tolerance: of the misfit. dense: latents of a chain up to which H is made and factored; the solver for more needs
+    some 20 sqrt(condition number) gradients whatever d is. accuracy: of its residuals. iterations: of it at most.
     """
 
     space: Space

@@ -71,7 +71,7 @@ class _Carry(NamedTuple):
 def info_type(blocks: int) -> Any:
     """The info of a sweep over so many blocks: sums over them, and per block what its method tells (NaN if nothing)."""
     each = [f"{field}_{b}" for b in range(blocks) for field in ("accept_stat", "step_size")]
-    return namedtuple("GibbsInfo", ["log_density", "leapfrogs", "divergent", *each])  # noqa: PYI024
+    return namedtuple("GibbsInfo", ["log_density", "leapfrogs", "divergent", *each])
 
 
 def subspace(space: Space, names: tuple[str, ...]) -> Space:
@@ -116,7 +116,7 @@ class Gibbs:
         def sweep(carry: _Carry) -> _Carry:
             states, told = list(carry.parts), []
             for number, part in enumerate(self.parts):
-                own = jax.tree.map(lambda x: x[carry.done], schedule.parts[number])  # noqa: B023
+                own = jax.tree.map(lambda x: x[carry.done], schedule.parts[number])
                 states[number], info = self._move(_seed(seed, number), number, part, states, own)
                 told.append(info)
             whole = self._whole(tuple(states))
@@ -171,7 +171,7 @@ class Gibbs:
         return part.packing.unpack_tree(part.method(self.target).handover(state).state)
 
     def _whole(self, states: tuple[Any, ...]) -> State:
-        """Where the chains stand in all latents. In a sweep only the last block's density and gradient are up to date."""
+        """Where the chains stand. In a sweep only the last block's density and gradient are up to date."""
         stands = [self._stand(p, s) for p, s in zip(self.parts, states, strict=True)]
         join = lambda vectors: {n: x for v in vectors for n, x in v.items()}  # noqa: E731
         last = stands[-1]
@@ -179,7 +179,7 @@ class Gibbs:
 
     def _info(self, log_density: jax.Array, told: list[Any]) -> Any:
         nothing = jnp.full((self.space.chains, 1), jnp.nan, jnp.float64)
-        leapfrogs = sum(jnp.sum(t.leapfrogs, axis=1) + 1 for t in told)
+        leapfrogs = sum(jnp.sum(t.leapfrogs, axis=1, dtype=jnp.int32) + 1 for t in told)
         divergent = sum(jnp.any(t.divergent, axis=1) for t in told) > 0
         mean = lambda t, field: jnp.mean(getattr(t, field, nothing).astype(jnp.float64), axis=1)  # noqa: E731
         each = [mean(t, field) for t in told for field in ("accept_stat", "step_size")]

@@ -140,5 +140,3 @@ def inverse_root_of_tridiagonal(diagonal: jax.Array, off: jax.Array) -> jax.Arra
     _, (pivots, rights) = lax.scan(down, (zero + 1, zero, zero), (d, e_wide, unit))
     _, x = lax.scan(up, zero, (pivots, rights, e_wide), reverse=True)
     return jnp.moveaxis(2 / np.pi * _STEP * jnp.sum(t * x, axis=2), 0, 1)
-
-

@@ -17,6 +17,7 @@ from .blocks import GibbsOptions, with_blocks
 from .direct import ExactOptions, SliceOptions
 from .hamiltonian import HmcOptions, NutsOptions
 from .options import Common
+from .population import SmcOptions
 
 FOREIGN = {
     **dict.fromkeys(("num_samples", "n_samples", "samples", "num_draws", "iter_sampling", "iterations"), "draws"),
@@ -28,6 +29,8 @@ FOREIGN = {
     **dict.fromkeys(("stepsize", "epsilon", "eps"), "step_size"),
     **dict.fromkeys(("num_steps", "n_leapfrog", "num_leapfrog", "num_integration_steps", "n_steps"), "steps"),
     **dict.fromkeys(("block_size", "chunk_size"), "block"),
+    **dict.fromkeys(("num_particles", "n_particles", "chains"), "particles"),
+    **dict.fromkeys(("ess_threshold", "target_ess", "ess"), "effective"),
 }
 """Other libraries' spellings of our options."""
 
@@ -45,7 +48,7 @@ _ELSEWHERE = {
 
 _PROGRAMS: dict[str, type[Common]] = {
     **{"nuts": NutsOptions, "hmc": HmcOptions, "slice": SliceOptions, "exact_gaussian": ExactOptions},
-    **{"gibbs": GibbsOptions},
+    **{"gibbs": GibbsOptions, "smc": SmcOptions},
 }
 
 
@@ -77,6 +80,11 @@ def gibbs(blocks: Any = None, /, **options: Any) -> GibbsOptions:
     return from_options("gibbs", {**given, **options})  # type: ignore[return-value]
 
 
+def smc(**options: Any) -> SmcOptions:
+    """Adaptive tempered sequential Monte Carlo, with the evidence: `smc(particles=1000, effective=0.7, moves=3)`."""
+    return from_options("smc", options)  # type: ignore[return-value]
+
+
 def from_options(name: str, options: Mapping[str, Any]) -> Common:
     """The options record of the program `name`; raises `Diagnostic` for what it does not know."""
     if name not in _PROGRAMS:
@@ -87,7 +95,10 @@ def from_options(name: str, options: Mapping[str, Any]) -> Common:
     known = [f.name for f in fields(_PROGRAMS[name]) if f.init]
     for option in options:
         if option not in known:
-            raise Diagnostic("argument", f"{name} has no option '{option}'", hint=_option_hint(option, known))
+            hint = _option_hint(option, known)
+            if name == "gibbs" and hint.startswith("its options"):
+                hint += f"; a block is a sampler: {option}=nuts()"
+            raise Diagnostic("argument", f"{name} has no option '{option}'", hint=hint)
     return _PROGRAMS[name](**options)
 
 

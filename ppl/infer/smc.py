@@ -7,8 +7,8 @@ b for which the weights (p/q)^(db) keep a given share of effective particles, by
 Hamiltonian trajectories, whose metric is the particles' spread and whose step size follows their acceptance. The
 product of the mean weights estimates the evidence, the integral of p, without bias but for the adaptation.
 
-The error of its logarithm is Lee and Whiteley's (Biometrika 105, 2018, section 3): particles of one first ancestor are
-not independent. It is made for multinomial resampling, and somewhat large for the systematic one.
+The error of its logarithm follows from the shares of the first particles' clans, as those alone are independent (Chan
+and Lai, Annals of Statistics 41, 2013; Lee and Whiteley, Biometrika 105, 2018, for multinomial resampling).
 
 Where particles are split over mesh axes, the weights of all are gathered (three numbers a particle), and resampling
 gathers positions and gradients along the particles: for fields, keep particles whole on devices, or let the model's
@@ -55,7 +55,6 @@ class Population(NamedTuple):
     step_size: jax.Array  # float64[C]
     log_evidence: jax.Array  # float64[C]
     variance: jax.Array  # float64[C], of log_evidence
-    resamplings: jax.Array  # int32[C]
     ancestor: jax.Array  # int32[C]: the number of the first particle that this one comes from
 
 
@@ -112,12 +111,11 @@ class Smc:
         # Density and gradient there are made when the first block begins.
         state = State(position, begin.state.gradient, begin.state.log_density, step)
         each = lambda x: jnp.full(space.chains, x, jnp.float64)  # noqa: E731
-        none = jnp.zeros(space.chains, jnp.int32)
         copied = {n: jnp.copy(s) for n, s in spread.items()}
         first = max(space.degrees, 1) ** -0.25
         return Population(
             *(state, centre, spread, copied, each(0.0), each(first), each(0.0), each(0.0)),
-            *(none, space.chain_ids().astype(jnp.int32)),
+            space.chain_ids().astype(jnp.int32),
         )
 
     def handover(self, state: Population) -> Handover:
@@ -201,9 +199,9 @@ class Smc:
         w = log_weight(db)
         total = logsumexp(w)
         weight = jnp.exp(w - total)
+        # The clans of the first particles are independent: the scatter of their shares is that of the total.
         ancestor = self._gather(held.ancestor)
         clans = jnp.zeros(many, jnp.float64).at[ancestor].add(weight)
-        inflation = (many / (many - 1.0)) ** (held.resamplings[0] + 1.0) if many > 1 else 1.0
         variance = jnp.maximum(jnp.sum(clans**2) - 1 / many, 0.0)
         # Systematic resampling (Kitagawa 1996): one uniform for all.
         u = uniform(key, (np.uint32(0), np.uint32(ACCEPT)), "float64")
@@ -219,7 +217,6 @@ class Smc:
             temperature=jnp.where(db == rest, 1.0, held.temperature + db),
             log_evidence=held.log_evidence + jnp.where(moved, total - math.log(many), 0.0),
             variance=jnp.where(moved, variance, held.variance),
-            resamplings=held.resamplings + moved,
             ancestor=ancestor[mine],
         ), effective(db) / many
 
