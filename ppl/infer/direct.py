@@ -58,8 +58,8 @@ class ExactOptions(Common):
     """Independent draws where the density of the latents is Gaussian: linear models, or blocks of `gibbs`.
 
     tolerance: the share by which gradients may differ from those of a Gaussian; a chain for which they differ by more
-    does not move, and its transitions count as divergent. dense: up to so many latents the covariance is factored;
-    beyond, draws are solved for. accuracy: of the solver's residuals. iterations: of the solver, at most.
+    does not move, and its transitions count as divergent. dense: up to so many latents their matrix is made and
+    factored; beyond, draws are solved for. accuracy: of the solver's residuals. iterations: of the solver, at most.
     """
 
     tolerance: float = 1e-3

@@ -1,8 +1,8 @@
 """Exact draws where the density is Gaussian: its mean and covariance follow from gradients alone.
 
 The gradient of a Gaussian density is affine, g(x) = -H (x - m), so that differences of gradients are exact products
-with H. A draw is m + u with m = x + H^-1 g(x) and u = H^-1/2 z: by the Cholesky factor of H, made of d gradients, for
-few dims; for fields by conjugate gradients and Lanczos (`ppl.infer.krylov`), which touch no vector but the latents' own
+with H. A draw is m + u with m = x + H^-1 g(x) and u = H^-1/2 z: by the eigenvectors of H, made of d gradients, for few
+dims; for fields by conjugate gradients and Lanczos (`ppl.infer.krylov`), which touch no vector but the latents' own
 (constrained realisations: Hoffman and Ribak, ApJ 380, L5, 1991, without a split of H into prior and data).
 
 The affine gradient is checked at the draw and at its mirror image: g(m + u) + g(m - u) = 0 and <u, g(m + u)> = -|z|^2.
@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.scipy.linalg import solve_triangular
 
 from ir import counter
 from ir.counter import Key
@@ -155,11 +154,16 @@ class ExactGaussian:
             return product({name: unit})[name].astype(jnp.float64)
 
         h = jnp.moveaxis(lax.map(column, jnp.arange(d)), 0, 2)
-        lower = jnp.linalg.cholesky(0.5 * (h + jnp.swapaxes(h, 1, 2)))
-        solve = lambda b, trans: solve_triangular(lower, b[:, :, None], trans=trans, lower=True)[:, :, 0]  # noqa: E731
-        shift = solve(solve(g[name].astype(jnp.float64), 0), 1)
-        u = solve(noise.astype(jnp.float64), 1)
-        solved = jnp.isfinite(lower).all(axis=(1, 2))
+        # The symmetric root, as the solver's: a draw is the same whether or not a mesh splits the latents.
+        values, vectors = jnp.linalg.eigh(0.5 * (h + jnp.swapaxes(h, 1, 2)))
+        solved = values[:, 0] > 0  # false for NaN
+        values = jnp.where(solved[:, None], values, 1.0)
+
+        def power(exponent: float, b: jax.Array) -> jax.Array:
+            along = jnp.einsum("cij,ci->cj", vectors, b.astype(jnp.float64))
+            return jnp.einsum("cij,cj->ci", vectors, values**exponent * along)
+
+        shift, u = power(-1.0, g[name]), power(-0.5, noise)
         count = jnp.full(chains, d, jnp.int32)
         return {name: shift.astype(noise.dtype)}, {name: u.astype(noise.dtype)}, count, solved
 

@@ -152,3 +152,36 @@ def test_ranks_of_the_truth_are_uniform(model, blocks):
         rank = (kept[:, :RANKS] < first[:, None]).sum(axis=1)
         frequencies = np.bincount(rank * 16 // (RANKS + 1), minlength=16)
         assert stats.chisquare(frequencies).pvalue > 1e-5, name
+
+
+@pytest.mark.slow
+def test_a_run_of_a_model_over_blocks():
+    """Eight schools, centred: exact draws of the effects given mean and scale, slices of those given the effects."""
+    import ppl
+
+    y, sigma = np.array([28.0, 8, -3, 7, -1, 1, 18, 12]), np.array([15.0, 10, 16, 11, 9, 11, 10, 18])
+
+    @ppl.model
+    def schools(y: ppl.Data["school"], sigma: ppl.Data["school"]):
+        mu = ppl.sample("mu", ppl.Normal(0, 5))
+        tau = ppl.sample("tau", ppl.HalfNormal(5))
+        theta = ppl.sample("theta", ppl.Normal(mu, tau), dims=("school",))
+        ppl.observe("y", ppl.Normal(theta, sigma), y)
+
+    posterior = ppl.compile(schools, dict(y=y, sigma=sigma))
+    options = ppl.gibbs({("mu", "theta"): ppl.exact_gaussian()}, tau=ppl.slice(), draws=4000, warmup=300, chains=8)
+    result = posterior.run(options, seed=1)
+    # By quadrature over log tau, mu integrated out.
+    s = np.linspace(-8, 5, 4001)
+    tau = np.exp(s)[:, None]
+    variance = sigma**2 + tau**2
+    precision = 1 / 25 + (1 / variance).sum(axis=1)
+    mean = (y / variance).sum(axis=1) / precision
+    log_p = -0.5 * np.log(variance).sum(axis=1) - 0.5 * np.log(precision) + 0.5 * precision * mean**2
+    log_p += -0.5 * (y**2 / variance).sum(axis=1) - 0.5 * tau[:, 0] ** 2 / 25 + s
+    p = np.exp(log_p - log_p.max())
+    p /= p.sum()
+    assert not result.draws.statistic("diverging").any()
+    assert largest_t(result["tau"], p @ tau[:, 0]) < 10 and largest_t(result["mu"], p @ mean) < 10
+    assert largest_t(result["mu"] ** 2, p @ (mean**2 + 1 / precision)) < 10
+    assert {"acceptance_rate", "step_size"}.isdisjoint(result.draws["sample_stats"])

@@ -152,3 +152,13 @@ def test_the_wiener_filter_of_a_field_per_band():
     assert not info.divergent.any() and info.misfit.max() < 1e-5
     assert largest_t(np.stack(bands, axis=2), 1.0) < 8
     assert abs(modes.mean() - 1) < 8 * np.sqrt(2 / (n * n * CHAINS * 60))
+
+
+def test_the_matrix_and_the_solver_draw_the_same():
+    target, _, _ = regression()
+    found = []
+    with jax.enable_x64(True):
+        for dense in (256, 0):
+            options = exact_gaussian(draws=1, dense=dense, accuracy=1e-10, chains=2)
+            found.append(Driven(options, Space.single({"b": (5,)}, 2), target).run(1)[0]["b"])
+    np.testing.assert_allclose(*found, rtol=1e-6, atol=1e-6)

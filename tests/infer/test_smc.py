@@ -109,3 +109,31 @@ def test_a_posterior_that_was_not_reached_is_an_error():
     with pytest.raises(Diagnostic) as caught:
         SmcOptions(warmup=2).report([SmcInfo(**rows)])
     assert "0.3 of 1 in 2 stages" in caught.value.message and "warmup = 8" in caught.value.hint
+
+
+@pytest.mark.slow
+def test_a_run_shows_particles_as_one_chain_with_the_evidence(tmp_path):
+    """slope ~ N(0, 2), y ~ N(slope x, 0.5): evidence in closed form, in memory and in a run folder."""
+    import ppl
+
+    @ppl.model
+    def line(x: ppl.Data["obs"], y: ppl.Data["obs"]):
+        slope = ppl.sample("slope", ppl.Normal(0, 2))
+        ppl.observe("y", ppl.Normal(slope * x, 0.5), y)
+
+    x = np.linspace(-1, 1, 7)
+    y = 1.3 * x + 0.4 * np.sin(9 * x)
+    covariance = 0.25 * np.eye(7) + 4 * np.outer(x, x)
+    evidence = -0.5 * (y @ np.linalg.solve(covariance, y) + np.linalg.slogdet(2 * np.pi * covariance)[1])
+    posterior = ppl.compile(line, dict(x=x, y=y))
+    options = ppl.smc(particles=300, draws=2)
+    for folder in (None, tmp_path / "run"):
+        result = posterior.run(options, seed=3, out=folder)
+        assert result["slope"].shape == (1, 600)
+        assert abs(result.draws.attrs["log_evidence"] - evidence) < 6 * result.draws.attrs["log_evidence_error"] < 1.5
+        assert result.draws.attrs["stage_temperature"][-1] == 1 and any("evidence" in n for n in result.notes)
+        sd = (0.25 / (x @ x + 0.25 / 4)) ** 0.5
+        z = (result["slope"] - (x @ y) / (x @ x + 0.25 / 4)) / sd
+        assert abs(z.mean()) < 0.35 and abs(z.std() - 1) < 0.25
+    # Another stage goes on from where the particles ended, with their metric and step size.
+    assert result.handover is not None and result.handover.metric is not None
