@@ -35,6 +35,7 @@ def test_two_samplers_share_a_correlated_pair():
     assert {"acceptance_rate_u", "acceptance_rate_v", "step_size_v", "lp", "n_steps"} <= set(told)
 
 
+@pytest.mark.slow
 def test_exact_draws_of_one_given_the_other_have_the_lag_of_gibbs():
     """Exact draws of both blocks: u_t+1 = rho^2 u_t + noise, so that the autocorrelation is known too."""
     rho = 0.8

@@ -190,6 +190,7 @@ def test_chains_split_over_devices_draw_what_they_draw_together():
         assert (np.asarray(metric["x"])[:, N:] == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [exact_gaussian(), gibbs(s=slice(), x=exact_gaussian(dense=0))])
 def test_a_sweep_on_eight_devices_is_the_one_on_one(options):
     """Three transitions of methods that need no momentum of a tree: fields split, scalars on all devices."""
@@ -228,6 +229,7 @@ def test_a_sweep_on_eight_devices_is_the_one_on_one(options):
         assert not re.search(r"all_gather|all_to_all|collective_permute|reduce_scatter", text)
 
 
+@pytest.mark.slow
 def test_particles_split_over_devices_are_those_of_one_device():
     """Four stages of tempering: two halves of the particles, each split along the line."""
     grid = mesh((2, 4), ("half", "row"))

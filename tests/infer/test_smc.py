@@ -68,6 +68,7 @@ def test_moments_and_evidence_of_a_linear_model():
     assert len(facts["stage_temperature"]) == done.sum() + 1
 
 
+@pytest.mark.slow
 def test_weights_of_two_modes():
     """0.7 N((3, 3), 0.5^2) + 0.3 N((-3, -3), 0.3^2), thirteen standard deviations apart."""
     weight, centre, sd = np.array([0.7, 0.3]), np.array([3.0, -3.0]), np.array([0.5, 0.3])
