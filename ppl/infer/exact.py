@@ -29,6 +29,9 @@ from .protocol import MOMENTUM, Block, Collect, Handover, State, Target
 from .slots import write_row
 from .space import Space, Vector, add, subtract
 
+_REFINEMENT = 1e-2
+"""Accuracy of the second step to the mean, whose length is the first one's error."""
+
 
 class Standing(NamedTuple):
     """The state between blocks."""
@@ -110,17 +113,16 @@ class ExactGaussian:
         reach = self._reach(x, g)
 
         def product(v: Vector) -> Vector:
-            """H v from one gradient at the distance of about a standard deviation."""
+            """H v from one gradient, so far away that the difference is as large as the gradient here."""
             square = space.dots([(v, v)])[0]
-            step = reach * jnp.sqrt(space.degrees / jnp.where(square > 0, square, 1.0))
+            step = reach / jnp.sqrt(jnp.where(square > 0, square, 1.0))
             there = self.target(space.axpy(step, v, x))[1]
             return {n: d / space.spread(step, d) for n, d in subtract(g, there).items()}
 
         if self.is_dense:
-            shift, u, gradients, solved = self._factored(product, g, z)
+            mean, u, gradients, solved = self._factored(product, x, g, z)
         else:
-            shift, u, gradients, solved = self._krylov(product, g, z)
-        mean = add(x, shift)
+            mean, u, gradients, solved = self._krylov(product, x, g, z)
         position = add(mean, u)
         log_density, gradient = self.target(position)
         _, mirrored = self.target(subtract(mean, u))
@@ -136,16 +138,18 @@ class ExactGaussian:
         ), info
 
     def _reach(self, x: Vector, g: Vector) -> jax.Array:
-        """float64[C]: a rough standard deviation, from the curvature along the gradient."""
+        """float64[C]: about the distance to the mean, or of a draw from it if that is larger, by the curvature along
+        the gradient."""
         space = self.space
         square = space.dots([(g, g)])[0]
         step = jnp.sqrt(space.degrees / jnp.where(square > 0, square, 1.0))
         bent = subtract(g, self.target(space.axpy(step, g, x))[1])
         curvature = space.dots([(g, bent)])[0] / (step * square)
         good = (curvature > 0) & jnp.isfinite(curvature)
-        return jnp.where(good, 1 / jnp.sqrt(jnp.where(good, curvature, 1.0)), 1.0)
+        curvature = jnp.where(good, curvature, 1.0)
+        return jnp.maximum(jnp.sqrt(space.degrees / curvature), jnp.sqrt(square) / curvature)
 
-    def _factored(self, product, g: Vector, z: Vector) -> tuple[Vector, Vector, jax.Array, jax.Array]:
+    def _factored(self, product, x: Vector, g: Vector, z: Vector) -> tuple[Vector, Vector, jax.Array, jax.Array]:
         ((name, noise),) = z.items()
         chains, d = noise.shape
 
@@ -163,14 +167,24 @@ class ExactGaussian:
             along = jnp.einsum("cij,ci->cj", vectors, b.astype(jnp.float64))
             return jnp.einsum("cij,cj->ci", vectors, values**exponent * along)
 
-        shift, u = power(-1.0, g[name]), power(-0.5, noise)
-        count = jnp.full(chains, d, jnp.int32)
-        return {name: shift.astype(noise.dtype)}, {name: u.astype(noise.dtype)}, count, solved
+        def step(g: Vector) -> Vector:
+            return {name: power(-1.0, g[name]).astype(noise.dtype)}
 
-    def _krylov(self, product, g: Vector, z: Vector) -> tuple[Vector, Vector, jax.Array, jax.Array]:
+        mean = add(x, step(g))
+        # Once more from there: errors of H count for far starts only.
+        mean = add(mean, step(self.target(mean)[1]))
+        count = jnp.full(chains, d + 1, jnp.int32)
+        return mean, {name: power(-0.5, noise).astype(noise.dtype)}, count, solved
+
+    def _krylov(self, product, x: Vector, g: Vector, z: Vector) -> tuple[Vector, Vector, jax.Array, jax.Array]:
         # Residuals below the rounding of a difference of gradients cannot be reached.
         rounding = max(float(np.finfo(s.dtype).eps) for s in self.space.sites)
         accuracy = max(self.accuracy, 50 * rounding)
-        solution, _ = conjugate_gradients(self.space, product, g, accuracy, self.iterations)
+        first, _ = conjugate_gradients(self.space, product, g, accuracy, self.iterations)
+        mean = add(x, first.y)
+        # Once more from there: errors of the products count for far starts only.
+        left = self.target(mean)[1]
+        second, _ = conjugate_gradients(self.space, product, left, _REFINEMENT, self.iterations)
         u, products, solved = inverse_root(self.space, product, z, accuracy, self.iterations)
-        return solution.y, u, products + solution.iterations, solved & solution.solved
+        count = products + first.iterations + second.iterations + 1
+        return add(mean, second.y), u, count, solved & first.solved
