@@ -19,6 +19,19 @@ CHAINS = 16
 SPACE = Space.single({"u": (), "v": ()}, CHAINS)
 
 
+def test_slices_and_exact_draws_share_a_correlated_pair():
+    rho = 0.6
+    options = gibbs(u=slice(), v=exact_gaussian(), warmup=100, draws=1000, chains=CHAINS)
+    with jax.enable_x64(True):
+        draws, info, warm = Driven(options, SPACE, correlated(rho), spread=3.0).run(5)
+    u, v = draws["u"], draws["v"]
+    for values, expected in ((u, 0), (v, 0), (u * u, 1), (v * v, 1), (u**4, 3), (u * v, rho)):
+        assert largest_t(values, expected) < 8
+    assert not info.divergent.any() and not warm.divergent.any()
+    np.testing.assert_allclose(info.log_density, correlated(rho)({"u": u, "v": v})[0], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.slow
 def test_two_samplers_share_a_correlated_pair():
     rho = 0.7
     options = gibbs({"u": nuts(max_depth=4)}, v=hmc(steps=4), warmup=200, draws=600, chains=CHAINS)

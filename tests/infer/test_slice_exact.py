@@ -18,6 +18,7 @@ from tests.infer.targets import largest_t, mild_funnel
 CHAINS = 16
 
 
+@pytest.mark.slow
 def test_slices_of_a_funnel():
     with jax.enable_x64(True):
         space = Space.single({"v": (), "w": (3,)}, CHAINS)
@@ -98,7 +99,8 @@ def regression(dtype="float64"):
     return target, mean, np.linalg.cholesky(precision)
 
 
-@pytest.mark.parametrize("dense", [256, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dense", [256, 0])
 def test_exact_draws_of_a_linear_regression(dense):
     target, mean, root = regression("float32")
     with jax.enable_x64(True):
@@ -150,7 +152,7 @@ def test_the_wiener_filter_of_a_field_per_band():
         draws, info, _ = Driven(exact_gaussian(draws=60, chains=CHAINS), space, target).run(9)
     modes = np.abs(np.fft.fft2(draws["w"]) - mean) ** 2 / (n * n * variance)
     bands = [modes[:, :, (k >= low) & (k < low + 2)].mean(axis=2) for low in range(0, 22, 2)]
-    assert not info.divergent.any() and info.misfit.max() < 1e-5
+    assert not info.divergent.any() and info.misfit.max() < 1e-4
     assert largest_t(np.stack(bands, axis=2), 1.0) < 8
     assert abs(modes.mean() - 1) < 8 * np.sqrt(2 / (n * n * CHAINS * 60))
 
