@@ -68,7 +68,8 @@ class Engine:
 
     @cached_property
     def packing(self) -> Packing:
-        return packing(space_of(self.gradient))
+        space = space_of(self.gradient)
+        return packing(space) if self.options.packs else Packing(space)
 
     @property
     def space(self) -> Space:

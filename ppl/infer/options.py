@@ -6,7 +6,7 @@ space and a target, how many copies of the latents it holds, and what happens at
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -41,6 +41,12 @@ class Common:
     """How the program is called, in Python and in text."""
     info: ClassVar[Any] = Info
     """The NamedTuple that its blocks tell about transitions in."""
+    packs: ClassVar[bool] = True
+    """Whether it may be given few latents as one vector (`ppl.infer.pack`)."""
+    in_blocks: ClassVar[bool] = True
+    """Whether its transitions leave any target invariant, so that `gibbs` may use it for a block."""
+    pooled: ClassVar[bool] = False
+    """Whether its chains are the particles of one population: a run shows their draws as those of one chain."""
 
     chains: int = 4
     draws: int = 1000
@@ -80,6 +86,10 @@ class Common:
         """The algorithm's statistics of transitions under ArviZ's names."""
         told = {f: np.asarray(getattr(info, f)) for f in info._fields if f in STATISTICS}
         return {STATISTICS[f][0]: x.astype(STATISTICS[f][1]) for f, x in told.items()}
+
+    def report(self, infos: Sequence[Any]) -> tuple[dict[str, Any], list[str]]:
+        """What the whole run tells, from the infos of all blocks of its last stage: attributes of the result, notes."""
+        return {}, []
 
     def _wrong(self, message: str, hint: str | None = None) -> Diagnostic:
         return Diagnostic("argument", f"{self.name}: {message}", hint=hint)

@@ -13,8 +13,11 @@ from typing import Any
 
 from ir.errors import Diagnostic
 
+from .blocks import GibbsOptions, with_blocks
+from .direct import ExactOptions, SliceOptions
 from .hamiltonian import HmcOptions, NutsOptions
 from .options import Common
+from .population import SmcOptions
 
 FOREIGN = {
     **dict.fromkeys(("num_samples", "n_samples", "samples", "num_draws", "iter_sampling", "iterations"), "draws"),
@@ -26,6 +29,8 @@ FOREIGN = {
     **dict.fromkeys(("stepsize", "epsilon", "eps"), "step_size"),
     **dict.fromkeys(("num_steps", "n_leapfrog", "num_leapfrog", "num_integration_steps", "n_steps"), "steps"),
     **dict.fromkeys(("block_size", "chunk_size"), "block"),
+    **dict.fromkeys(("num_particles", "n_particles", "chains"), "particles"),
+    **dict.fromkeys(("ess_threshold", "target_ess", "ess"), "effective"),
 }
 """Other libraries' spellings of our options."""
 
@@ -41,7 +46,10 @@ _ELSEWHERE = {
 }
 
 
-_PROGRAMS: dict[str, type[Common]] = {"nuts": NutsOptions, "hmc": HmcOptions}
+_PROGRAMS: dict[str, type[Common]] = {
+    **{"nuts": NutsOptions, "hmc": HmcOptions, "slice": SliceOptions, "exact_gaussian": ExactOptions},
+    **{"gibbs": GibbsOptions, "smc": SmcOptions},
+}
 
 
 def nuts(**options: Any) -> NutsOptions:
@@ -54,16 +62,43 @@ def hmc(**options: Any) -> HmcOptions:
     return from_options("hmc", options)  # type: ignore[return-value]
 
 
+def slice(**options: Any) -> SliceOptions:
+    """Slice sampling, for few latents: `slice(width=1.0, expansions=10)` and the options that all samplers share."""
+    return from_options("slice", options)  # type: ignore[return-value]
+
+
+def exact_gaussian(**options: Any) -> ExactOptions:
+    """Independent draws of a Gaussian, found from gradients: `exact_gaussian(tolerance=1e-3)`."""
+    return from_options("exact_gaussian", options)  # type: ignore[return-value]
+
+
+def gibbs(blocks: Any = None, /, **options: Any) -> GibbsOptions:
+    """Gibbs sampling over blocks: `gibbs({("mu", "tau"): nuts(), "theta": hmc()}, draws=1000)`,
+    `gibbs(theta=slice(), rest=nuts(), repeats=2)`.
+    """
+    given = {} if blocks is None else {"blocks": blocks}
+    return from_options("gibbs", {**given, **options})  # type: ignore[return-value]
+
+
+def smc(**options: Any) -> SmcOptions:
+    """Adaptive tempered sequential Monte Carlo, with the evidence: `smc(particles=1000, effective=0.7, moves=3)`."""
+    return from_options("smc", options)  # type: ignore[return-value]
+
+
 def from_options(name: str, options: Mapping[str, Any]) -> Common:
     """The options record of the program `name`; raises `Diagnostic` for what it does not know."""
     if name not in _PROGRAMS:
         near = difflib.get_close_matches(name.lower(), _PROGRAMS, n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(_PROGRAMS)}"
         raise Diagnostic("argument", f"unknown inference program '{name}'", hint=hint)
-    known = [f.name for f in fields(_PROGRAMS[name])]
+    options = with_blocks(options) if name == "gibbs" else options
+    known = [f.name for f in fields(_PROGRAMS[name]) if f.init]
     for option in options:
         if option not in known:
-            raise Diagnostic("argument", f"{name} has no option '{option}'", hint=_option_hint(option, known))
+            hint = _option_hint(option, known)
+            if name == "gibbs" and hint.startswith("its options"):
+                hint += f"; a block is a sampler: {option}=nuts()"
+            raise Diagnostic("argument", f"{name} has no option '{option}'", hint=hint)
     return _PROGRAMS[name](**options)
 
 

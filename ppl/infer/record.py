@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ class Record:
         }
         self.blocks: dict[str, dict[str, list[np.ndarray]]] = {}
         self.moments = {n: _Moments(t.shape) for n, t in kept.moments.items()}
+        self.told: dict[str, Any] = {}
         self.writer: DrawsWriter | None = None
         if out is not None:
             Path(out).mkdir(parents=True, exist_ok=True)
@@ -89,6 +90,11 @@ class Record:
             for name, x in block.items():
                 self.blocks.setdefault(group, {}).setdefault(name, []).append(x)
 
+    def tell(self, attrs: Mapping[str, Any], notes: Sequence[str]) -> None:
+        """What the program says of the whole run."""
+        self.told |= attrs
+        self.notes += notes
+
     def finish(
         self, prior: Mapping[str, Mapping[str, Any]], seconds: float, interrupted: bool, plan_text: str
     ) -> Draws:
@@ -100,6 +106,7 @@ class Record:
             static["posterior_sd"] = {n: m.sd for n, m in self.moments.items()}
         static = {g: a for g, a in static.items() if a}
         facts = {"seconds": seconds, "interrupted": interrupted, "notes": list(self.notes), "plan_text": plan_text}
+        facts |= self.told
         if self.writer is not None:
             self.writer.write(**static)
             self.writer.set_attrs(**facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,8 @@ def run(
         setup = _Setup.of(posterior, options, tuple(keep) if keep is not None else None, predictive)
         gradient, interrupted = setup.engines[-1].gradient, False
         extra = setup.after.types() if setup.after else {}
-        record = Record(posterior, setup.kept, extra, options.chains, options, out, int(seed))
+        shown = 1 if options.pooled else options.chains
+        record = Record(posterior, setup.kept, extra, shown, options, out, int(seed))
         store = _Store(posterior, setup, record, int(seed))
         handover = None
         try:
@@ -97,6 +98,8 @@ def run(
         if predictive and not interrupted:
             bar.say("drawing from the prior")
             prior = prior_draws(posterior, int(seed), PRIOR_DRAWS)
+        if not interrupted:
+            record.tell(*setup.engines[-1].options.report(store.told))
         seconds = time.perf_counter() - started
         draws = record.finish(prior, seconds, interrupted, plan_text=str_plan(gradient))
     return Result(posterior, options, draws, int(seed), record.notes, interrupted, handover)
@@ -120,6 +123,8 @@ def _stage(
             limit = min(engine.length, end - done)
             block = engine.advance(seed, state, schedule.part(done, engine.length), limit)
             state, info = block.state, _cut_info(block.info, limit)
+            if store is not None and options.pooled:
+                store.told.append(info)
             if done >= options.warmup and store is not None:
                 store.add(engine, block.draws, info, (done - options.warmup) // options.thin)
             done += limit
@@ -139,6 +144,8 @@ class _Store:
     setup: _Setup
     record: Record
     seed: int
+    told: list[Any] = field(default_factory=list)
+    """The infos of a population's blocks, warm-up included."""
 
     def add(self, engine: Engine, made: Mapping[str, jax.Array], info: Any, first: int) -> None:
         """A block's draws, of which `first` came before, and the info of its transitions."""
@@ -146,7 +153,10 @@ class _Store:
         thin, after = engine.options.thin, self.setup.after
         draws = _host(engine.collect, made, info.leapfrogs.shape[1] // thin)
         more = after.run(self.posterior, draws, self.seed, first) if after is not None and after.parts else {}
-        self.record.append(draws, type(info)(*(x[:, thin - 1 :: thin] for x in info)), more)
+        info = type(info)(*(x[:, thin - 1 :: thin] for x in info))
+        if engine.options.pooled:
+            draws, info, more = jax.tree.map(lambda x: x.reshape(1, -1, *x.shape[2:]), (draws, info, more))
+        self.record.append(draws, info, more)
 
 
 @dataclass(frozen=True, eq=False)

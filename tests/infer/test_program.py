@@ -58,7 +58,7 @@ def test_options_that_live_elsewhere_say_where():
     assert "run" in refusal(nuts, random_seed=1).hint
     assert "plan" in refusal(nuts, cores=4).hint
     assert "draws" in refusal(nuts, zebra=1).hint
-    assert refusal(nuts, steps=3).hint == "'steps' is an option of hmc"
+    assert refusal(nuts, steps=3).hint.startswith("'steps' is an option of hmc")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Space, noise and transitions on one device and on eight virtual ones, with padding and replicated sites."""
 
+import dataclasses
 import re
 
 import jax
@@ -15,6 +16,8 @@ from ppl.infer import block
 from ppl.infer.hmc import Hmc
 from ppl.infer.metric import identity
 from ppl.infer.nuts import Nuts
+from ppl.infer.program import exact_gaussian, gibbs, slice, smc
+from ppl.infer.protocol import Handover, State
 from ppl.infer.schedule import make_schedule
 from ppl.infer.space import Site, Space
 from tests.infer import drive
@@ -186,3 +189,75 @@ def test_chains_split_over_devices_draw_what_they_draw_together():
         assert leapfrogs[:2].sum(axis=1).max() != leapfrogs[2:].sum(axis=1).max()
         np.testing.assert_allclose(draws["x"][:, :8, :N], draws1["x"][:, :8], rtol=1e-9, atol=1e-9)
         assert (np.asarray(metric["x"])[:, N:] == 1).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [exact_gaussian(), gibbs(s=slice(), x=exact_gaussian(dense=0))])
+def test_a_sweep_on_eight_devices_is_the_one_on_one(options):
+    """Three transitions of methods that need no momentum of a tree: fields split, scalars on all devices."""
+    grid = mesh((8,), ("row",))
+    options = dataclasses.replace(options, chains=3, warmup=0, draws=3)
+    schedule = options.schedule().part(0, 3)
+
+    def go(space):
+        target = line_target(space)
+        method = options.method(space, target)
+
+        def body(x, s):
+            position = {"x": x, "s": s}
+            log_density, gradient = target(position)
+            state = State(position, gradient, log_density, jnp.zeros(3, jnp.uint32))
+            block = method.advance(KEY, method.start(KEY, Handover(state)), schedule, 3, lambda position: position)
+            end = method.handover(block.state).state
+            return block.draws, block.info.leapfrogs, block.info.divergent, end.gradient
+
+        return body
+
+    with jax.enable_x64(True):
+        start, mean = np.random.default_rng(1).normal(size=(3, N)), np.zeros(3)
+        vector = {"x": P(None, "row"), "s": P()}
+        out = ({"x": P(None, None, "row"), "s": P()}, P(), P(), vector)
+        f = spmd(go(line_space(("row",), 8, 3)), grid, (P(None, "row"), P()), out)
+        padded = np.pad(start, [(0, 0), (0, 3)])
+        draws, gradients, divergent, end = f(padded, mean)
+        draws1, gradients1, _, _ = jax.jit(go(line_space((), 1, 3)))(start, mean)
+        assert (gradients == gradients1).all() and not np.asarray(divergent).any()
+        assert np.abs(np.diff(draws["s"], axis=1)).min() > 0
+        np.testing.assert_allclose(draws["x"][..., :N], draws1["x"], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(draws["s"], draws1["s"], rtol=1e-9, atol=1e-9)
+        assert (np.asarray(draws["x"])[..., N:] == 0).all() and (np.asarray(end["x"])[:, N:] == 0).all()
+        text = f.lower(padded, mean).as_text()
+        assert not re.search(r"all_gather|all_to_all|collective_permute|reduce_scatter", text)
+
+
+@pytest.mark.slow
+def test_particles_split_over_devices_are_those_of_one_device():
+    """Four stages of tempering: two halves of the particles, each split along the line."""
+    grid = mesh((2, 4), ("half", "row"))
+    options = smc(particles=6, moves=2)
+    schedule = options.schedule().part(0, 4)
+
+    def go(space):
+        method = options.method(space, line_target(space))
+
+        def body(x, s):
+            position = {"x": x, "s": s}
+            log_density, gradient = line_target(space)(position)
+            state = State(position, gradient, log_density, jnp.zeros(space.chains, jnp.uint32))
+            block = method.advance(KEY, method.start(KEY, Handover(state)), schedule, 4, lambda position: position)
+            return block.state.state.position, block.info
+
+        return body
+
+    with jax.enable_x64(True):
+        start, mean = np.random.default_rng(1).normal(size=(6, N)), np.random.default_rng(2).normal(size=6)
+        vector = {"x": P("half", "row"), "s": P("half")}
+        f = spmd(go(line_space(("row",), 4, 3, ("half",))), grid, (P("half", "row"), P("half")), (vector, P("half")))
+        end, info = f(np.pad(start, [(0, 0), (0, 3)]), mean)
+        end1, info1 = jax.jit(go(line_space((), 1, 6)))(start, mean)
+        assert 0 < np.asarray(info1.temperature)[0, -1] < 1 and np.asarray(info1.accept_stat).max() > 0.1
+        for field in info._fields:
+            np.testing.assert_allclose(getattr(info, field), getattr(info1, field), rtol=1e-8, err_msg=field)
+        np.testing.assert_allclose(end["x"][:, :N], end1["x"], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(end["s"], end1["s"], rtol=1e-9, atol=1e-9)
+        assert (np.asarray(end["x"])[:, N:] == 0).all()

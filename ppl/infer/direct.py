@@ -1,0 +1,91 @@
+"""Options of the samplers that follow no trajectory: slice sampling, and exact draws of Gaussians."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .exact import ExactGaussian, ExactInfo
+from .options import Common
+from .phase import Phase, make_phase
+from .protocol import Target
+from .slice import MOST, Slice, SliceInfo
+from .space import Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceOptions(Common):
+    """Slice sampling along adapted axes, for at most 50 latents that no mesh axis splits.
+
+    width: the first interval around a position; warm-up adapts it. expansions: an interval is stepped out to at most so
+    many times its first width.
+    """
+
+    width: float = 1.0
+    expansions: int = 10
+    name: ClassVar[str] = "slice"
+    info: ClassVar[Any] = SliceInfo
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_real("width", "above 0", lambda w: 0 < w < math.inf, "about the posterior's spread; 1 if unknown")
+        self._check_integer("expansions", 1, 1000)
+
+    def method(self, space: Space, target: Target) -> Slice:
+        if space.degrees > MOST:
+            raise self._wrong(
+                f"{space.degrees} latents are too many: a transition evaluates the density some 5 times per latent",
+                f"up to {MOST}: use nuts(), or slice for a block of few latents: gibbs(NAME=slice(), rest=nuts())",
+            )
+        if len(space.sites) > 1 or len(space.sites[0].shape) != 1 or space.reduce_axes:
+            names = ", ".join(s.name for s in space.sites)
+            raise self._wrong(f"{names} are split over devices, or have several dtypes", "use nuts()")
+        return Slice(space, target, self.expansions, self.width, self.thin)
+
+    def copies(self) -> float:
+        """The axes and a covariance of at most 50 x 50 are not counted: they are no vectors of a large model."""
+        return 4
+
+    def schedule(self) -> Phase:
+        return make_phase(self.warmup, self.draws)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExactOptions(Common):
+    """Independent draws where the density of the latents is Gaussian: linear models, or blocks of `gibbs`.
+
+    tolerance: the share by which gradients may differ from those of a Gaussian; a chain for which they differ by more
+    does not move, and its transitions count as divergent. dense: up to so many latents their matrix is made and
+    factored; beyond, draws are solved for. accuracy: of the solver's residuals. iterations: of the solver, at most.
+    """
+
+    tolerance: float = 1e-3
+    dense: int = 256
+    accuracy: float = 1e-6
+    iterations: int = 1000
+    warmup: int = 0
+    name: ClassVar[str] = "exact_gaussian"
+    info: ClassVar[Any] = ExactInfo
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_real("tolerance", "above 0", lambda t: 0 < t < math.inf, "1e-3")
+        self._check_real("accuracy", "between 0 and 1", lambda a: 0 < a < 1, "1e-6")
+        self._check_integer("dense", 0, 2048)
+        self._check_integer("iterations", 1)
+
+    def method(self, space: Space, target: Target) -> ExactGaussian:
+        return ExactGaussian(space, target, self.tolerance, self.dense, self.accuracy, self.iterations, self.thin)
+
+    def copies(self) -> float:
+        """Conjugate gradients 5, noise, shift and the draw 3."""
+        return 8
+
+    def schedule(self) -> Phase:
+        return make_phase(self.warmup, self.draws)
+
+    def statistics(self, info: Any) -> dict[str, np.ndarray]:
+        return {**super().statistics(info), "misfit": np.asarray(info.misfit, np.float64)}
