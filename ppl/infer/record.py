@@ -33,17 +33,18 @@ class Record:
         out: str | Path | None,
         seed: int,
     ):
-        self.posterior, self.kept, self.extra, self.options, self.out = posterior, kept, extra, options, out
+        self.posterior, self.kept, self.extra, self.out = posterior, kept, extra, out
+        self.options = options.stages()[-1]  # the one whose draws are kept
         self.notes = list((*posterior.bound.notes, *kept.notes))
         self.coords = {d: np.asarray(c) for d, c in posterior.bound.coords.items()}
         self.attrs = {
             "model": posterior.bound.model.name,
-            "sampler": f"{options.name}({', '.join(f'{k}={v}' for k, v in vars(options).items() if v is not None)})",
+            "sampler": str(options),
             "seed": seed,
             "mesh": str(posterior.request.mesh),
             "versions": installed_versions(),
-            "target_acceptance": getattr(options, "target_accept", None),
-            "max_tree_depth": getattr(options, "max_depth", None),
+            "target_acceptance": getattr(options.stages()[-1], "target_accept", None),
+            "max_tree_depth": getattr(options.stages()[-1], "max_depth", None),
             "model_text": posterior.bound.model.text,
         }
         self.blocks: dict[str, dict[str, list[np.ndarray]]] = {}
