@@ -36,32 +36,25 @@ def posterior():
     return ppl.compile(scaled, {"y": Y}, dtype="float64")
 
 
-@pytest.fixture(scope="module")
-def field_first(posterior):
-    program = ppl.hmc(only=["white"], warmup=60, chains=3) >> ppl.hmc(warmup=70, draws=8)
-    seen = []
-    result = posterior.run(program, seed=4, watch=lambda *told: seen.append(told), **QUICK)
-    return result, seen
-
-
 class Told(NamedTuple):
     log_density: jax.Array
     leapfrogs: jax.Array
     divergent: jax.Array
 
 
-class Position(NamedTuple):
+class Flags(NamedTuple):
     flags: np.ndarray
 
-    def part(self, start: int, length: int) -> "Position":
-        return Position(np.zeros(length, bool))
+    def part(self, start: int, length: int) -> "Flags":
+        return Flags(np.zeros(length, bool))
 
 
 @dataclass(frozen=True)
 class Noise:
-    """A method whose draws are the noise itself: what it tells of a transition is the first number of it."""
+    """A random walk that accepts everything: what it tells of a transition is the first number of its noise."""
 
     space: Space
+    scale: float
 
     def start(self, seed, begin: Handover) -> Any:
         return begin.state
@@ -73,7 +66,8 @@ class Noise:
         def one(state, k):
             key = counter.derive(counter.derive(seed, self.space.chain_ids()), state.step)
             noise = self.space.normal(key, MOMENTUM)
-            moved = state._replace(position=noise, step=state.step + np.uint32(1))
+            position = {n: x + self.scale * noise[n] for n, x in state.position.items()}
+            moved = state._replace(position=position, step=state.step + np.uint32(1))
             told = noise[site].reshape(chains, -1)[:, 0].astype(jnp.float64)
             live = k < limit
             return jax.tree.map(lambda a, b: jnp.where(live, a, b), moved, state), (told, collect(moved.position))
@@ -89,17 +83,26 @@ class Noise:
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseOptions(Common):
+    scale: float = 0.1
     name: ClassVar[str] = "noise"
     info: ClassVar[Any] = Told
 
     def method(self, space, target):
-        return Noise(space)
+        return Noise(space, self.scale)
 
     def copies(self):
-        return 1.0
+        return ppl.hmc().copies()  # so that all runs here share one gradient
 
     def schedule(self):
-        return Position(np.zeros(0, bool))
+        return Flags(np.zeros(0, bool))
+
+
+@pytest.fixture(scope="module")
+def field_first(posterior):
+    program = ppl.hmc(only=["white"], warmup=60, chains=3) >> NoiseOptions(warmup=70, draws=8)
+    seen = []
+    result = posterior.run(program, seed=4, watch=lambda *told: seen.append(told), **QUICK)
+    return result, seen
 
 
 def test_no_noise_is_used_twice_in_stages_of_any_length_and_in_runs_that_go_on(posterior):
@@ -108,14 +111,14 @@ def test_no_noise_is_used_twice_in_stages_of_any_length_and_in_runs_that_go_on(p
     def watch(stage, done, info):
         told.append((stage.options.warmup, done, np.asarray(info.log_density)))
 
-    stages = NoiseOptions(warmup=3, chains=2) >> NoiseOptions(warmup=7, block=4) >> NoiseOptions(warmup=2, draws=5)
+    stages = NoiseOptions(warmup=3, chains=3) >> NoiseOptions(warmup=2, draws=9, block=4, thin=3)
     first = posterior.run(stages, seed=8, watch=watch, **QUICK)
-    posterior.run(NoiseOptions(warmup=0, draws=4, chains=2), seed=8, init=first, watch=watch, **QUICK)
-    assert [(w, d) for w, d, _ in told] == [(3, 3), (7, 4), (7, 7), (2, 2), (2, 7), (0, 4)]
+    posterior.run(NoiseOptions(warmup=0, draws=4, chains=3), seed=8, init=first, watch=watch, **QUICK)
+    assert [(w, d) for w, d, _ in told] == [(3, 3), (2, 2), (2, 5), (2, 8), (2, 11), (0, 4)]
     numbers = np.concatenate([x for _, _, x in told], axis=1)
-    assert numbers.shape == (2, 3 + 7 + 7 + 4)
+    assert numbers.shape == (3, 3 + 11 + 4)
     assert len(np.unique(numbers)) == numbers.size
-    assert first["white"].shape == (2, 5, 9)
+    assert first["white"].shape == (3, 3, 9)
 
 
 def test_stages_count_on_and_only_the_last_ones_draws_are_kept(field_first):
@@ -124,7 +127,7 @@ def test_stages_count_on_and_only_the_last_ones_draws_are_kept(field_first):
     assert result.handover.state.step.tolist() == [60 + 70 + 8] * 3
     ends = {(stage.before, stage.last): (stage.phase(done), done, stage.total) for stage, done, _ in seen}
     assert ends == {(0, False): ("warm-up", 60, 60), (60, True): ("sampling", 78, 78)}
-    assert result.draws.attrs["sampler"] == "hmc(warmup = 60, only = [white]) >> hmc(chains = 3, draws = 8, warmup = 70)"
+    assert result.draws.attrs["sampler"] == "hmc(warmup = 60, only = [white]) >> noise(chains = 3, draws = 8, warmup = 70)"
     assert not result.notes
 
 
@@ -132,9 +135,7 @@ def test_the_next_stage_gets_density_and_gradient_of_all_latents(posterior, fiel
     state = field_first[0].handover.state
     assert set(state.gradient) == {"s", "white"}
     setup = posterior.__dict__["_setups"]
-    ((program, *_), made), *_ = [(k, v) for k, v in setup.items() if len(v.engines) == 2]
-    assert program.stages()[0].only == ("white",)
-    first = made.engines[0]
+    (first,) = [s.engines[0] for s in setup.values() if s.engines[0].options.only and len(s.engines) == 2]
     begin = first.stand({n: x.copy() for n, x in state.position.items()})
     before = {n: np.asarray(x) for n, x in begin.position.items()}
     engine_state = first.start(4, Handover(begin))
@@ -151,6 +152,7 @@ def test_the_next_stage_gets_density_and_gradient_of_all_latents(posterior, fiel
             np.testing.assert_allclose(left.state.gradient[n][chain], gradient[n], rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_held_latents_stay_and_the_others_have_the_posterior_given_them(posterior):
     held = 0.7
     program = ppl.hmc(only=["white"], warmup=100, draws=300, chains=16, steps=4)
@@ -163,6 +165,7 @@ def test_held_latents_stay_and_the_others_have_the_posterior_given_them(posterio
     assert result.notes == ["s stayed in place: the last stage moves only white"]
 
 
+@pytest.mark.slow
 def test_a_held_run_draws_the_same_on_a_mesh(posterior):
     if len(jax.devices()) < 4:
         pytest.skip("needs four (virtual) devices")
@@ -184,14 +187,17 @@ def test_a_latent_that_is_not_there_cannot_move(posterior):
 
 def test_a_run_goes_on_from_where_another_one_ended(posterior, field_first):
     result, _ = field_first
-    still = posterior.run(ppl.hmc(warmup=0, draws=2, step_size=1e-9, chains=3), init=result, seed=4, **QUICK)
-    for name in ("s", "white"):
-        np.testing.assert_allclose(still[name][:, 0], result[name][:, -1], rtol=1e-6)
-    assert still.handover.state.step.tolist() == [60 + 70 + 8 + 2] * 3
-    again = posterior.run(ppl.hmc(warmup=0, draws=2, step_size=1e-9, chains=3), init=result, seed=4, **QUICK)
-    np.testing.assert_array_equal(still["white"], again["white"])  # the result was not used up
+    stay = NoiseOptions(warmup=0, draws=2, scale=0.0, chains=3)
+    for _ in range(2):  # the result is not used up
+        still = posterior.run(stay, init=result, seed=4, **QUICK)
+        for name in ("s", "white"):
+            np.testing.assert_array_equal(still[name], result[name][:, [-1, -1]])
+        assert still.handover.state.step.tolist() == [60 + 70 + 8 + 2] * 3
+    with pytest.raises(Diagnostic, match="the earlier run has"):
+        posterior.run(NoiseOptions(warmup=0, draws=2, chains=2), init=result, **QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(reason="trajectories do not start from the metric and step size that are handed over", strict=True)
 def test_two_runs_are_one(posterior):
     """What is learnt is handed over whole: a run that goes on draws what one longer run draws."""
