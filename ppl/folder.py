@@ -100,7 +100,8 @@ def write_inputs(folder: Path, posterior: Posterior, options: Common, seed: int,
         "plan_for": gradient.plan.machine,
         "dtype": {"f32": "float32", "f64": "float64"}[bound.real],
         "sizes": dict(bound.sizes),
-        "data": {n: {"shape": list(x.shape), "dtype": str(x.dtype)} for n, x in bound.data.items()},
+        "data": {n: _kind(x) for n, x in bound.data.items() if n not in bound.fixed},
+        "fixed": {n: bound.data[n].item() if not bound.data[n].shape else _kind(bound.data[n]) for n in bound.fixed},
         "machine": machine(posterior),
         "versions": installed_versions(),
         "started": now(),
@@ -112,6 +113,10 @@ def write_inputs(folder: Path, posterior: Posterior, options: Common, seed: int,
         (folder / "plan.toml").write_text(text, encoding="utf-8")
         (folder / "plan.txt").write_text(planner.format_plan(gradient.program, gradient.plan), encoding="utf-8")
         (folder / CONFIG).write_text(json.dumps(json_safe(config), indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _kind(array: np.ndarray) -> dict[str, Any]:
+    return {"shape": list(array.shape), "dtype": str(array.dtype)}
 
 
 def _settings(options: Common) -> dict[str, Any]:

@@ -19,7 +19,8 @@ def execute(args: Any) -> int:
     model = read.model(args.model)
     written = read.program(args, model)
     bound = read.outlined(args, model, ASSUMED)
-    options, reasons = read.resolved(written, Posterior(bound, PlanRequest()))  # what the passes find wrong is told here, too
+    # What the passes find wrong is told here, too.
+    options, reasons = read.resolved(written, Posterior(bound, PlanRequest()))
     parts = [
         f"ok: model {model.name}",
         f"dims {_dims(bound)}",

@@ -52,6 +52,7 @@ DATA = (
     _many("set", "DIM=N", "sizes of dims, over those in the model: --set x=512 y=512"),
     _one("index-base", "N", "what the data's indices count from: 0 (default), or 1 as in Stan, R and Julia"),
 )
+FIX = _many("fix", "NAME=VALUE", "latents held at values: --fix sigma=1.0, or NAME=FILE, NAME=FILE:ENTRY")
 DTYPE = _one("dtype", "TYPE", "the type of real numbers: float32 (default) or float64")
 PLANNING = (
     _one("mesh", "MESH", "axes of the device mesh and their sizes: --mesh row=4,col=2 (default: one device)"),
@@ -92,7 +93,7 @@ COMMANDS = {
             "MODEL [--data SOURCE ...] [--set DIM=N ...]",
             "model.ppl",
             "parse and type-check a model; with --data also its data",
-            {"data": (*DATA, DTYPE)},
+            {"data": (*DATA, FIX, DTYPE)},
         ),
         Command(
             "graph",
@@ -155,7 +156,7 @@ COMMANDS = {
             "MODEL --data SOURCE ... [--out DIR] [--mesh MESH] [--draws N] ...",
             "model.ppl --data data.npz",
             "sample the posterior of a model; writes a run folder with draws and a report",
-            {"data": (*DATA, DTYPE), "sampler": SAMPLER, "devices": PLANNING, "output": OUTPUT},
+            {"data": (*DATA, FIX, DTYPE), "sampler": SAMPLER, "devices": PLANNING, "output": OUTPUT},
             "Options of the command line go before those of the model file's infer line.\n"
             "  meshbayes run radon.ppl --data radon.npz --seed 1 --out runs/first\n"
             "  meshbayes run radon.ppl --data floor=floor.npy cty=county.npy y=y.npy --mesh row=4",

@@ -113,7 +113,20 @@ def bound(args: Any, of: Model) -> Bound:
     from ..bind import bind
 
     base = index_base(args.index_base)
-    return bind(of, data(args, of), sizes=sizes(args.set), dtype=dtype(args), index_base=base)
+    return bind(of, data(args, of), sizes=sizes(args.set), dtype=dtype(args), index_base=base, fixed=fixed(args))
+
+
+def fixed(args: Any) -> dict[str, Any]:
+    """The latents that are held, and their values."""
+    from ..io.read import read_many
+
+    words = getattr(args, "fix", None) or []
+    for word in words:
+        if not re.match(r"\s*[A-Za-z_]\w*\s*=\s*\S", word):
+            hint = "write the name of a latent and its value: --fix sigma=1.0"
+            raise Diagnostic("argument", f"cannot read '{word}'", where="--fix", hint=hint)
+    names = [word.partition("=")[0].strip() for word in words]
+    return {n: d.value for n, d in read_many(words, names).items()}
 
 
 def outlined(args: Any, of: Model, assumed: int | None = None) -> Bound:
@@ -122,7 +135,7 @@ def outlined(args: Any, of: Model, assumed: int | None = None) -> Bound:
 
     if args.data or not of.declarations:
         return bound(args, of)
-    return outline(of, sizes=sizes(args.set), dtype=dtype(args), assumed=assumed)
+    return outline(of, sizes=sizes(args.set), dtype=dtype(args), assumed=assumed, fixed=fixed(args))
 
 
 def devices(args: Any) -> int | None:

@@ -70,6 +70,7 @@ class Record:
         }
         schema |= {g: {n: spec(t) for n, t in ts.items()} for g, ts in self.extra.items()}
         schema["observed_data"] = {s: spec(types[self.posterior.bound.observed[s]]) for s in observed}
+        schema["constant_data"] = {n: spec(types[n]) for n in self.posterior.bound.fixed}
         if self.moments:
             schema["posterior_mean"] = {n: Spec(t.names, t.shape, "float64") for n, t in self.kept.moments.items()}
             schema["posterior_sd"] = dict(schema["posterior_mean"])
@@ -95,7 +96,8 @@ class Record:
     ) -> Draws:
         bound = self.posterior.bound
         observed = {s: bound.data[d] for s, d in bound.observed.items() if d in bound.data}
-        static: dict[str, dict[str, np.ndarray]] = {"observed_data": observed}
+        constant = {n: bound.data[n] for n in bound.fixed}
+        static: dict[str, dict[str, np.ndarray]] = {"observed_data": observed, "constant_data": constant}
         if self.moments:
             static["posterior_mean"] = {n: m.mean for n, m in self.moments.items()}
             static["posterior_sd"] = {n: m.sd for n, m in self.moments.items()}
@@ -117,6 +119,7 @@ class Record:
             for g, b in self.blocks.items()
         }
         groups["observed_data"] = {s: (types[bound.observed[s]], x) for s, x in observed.items()}
+        groups["constant_data"] = {n: (types[n], x) for n, x in constant.items()}
         for group in ("posterior_mean", "posterior_sd"):
             if group in static:
                 groups[group] = {n: (self.kept.moments[n].names, x) for n, x in static[group].items()}

@@ -127,7 +127,9 @@ def test_stages_count_on_and_only_the_last_ones_draws_are_kept(field_first):
     assert result.handover.state.step.tolist() == [60 + 70 + 8] * 3
     ends = {(stage.before, stage.last): (stage.phase(done), done, stage.total) for stage, done, _ in seen}
     assert ends == {(0, False): ("warm-up", 60, 60), (60, True): ("sampling", 78, 78)}
-    assert result.draws.attrs["sampler"] == "hmc(warmup = 60, only = [white]) >> noise(chains = 3, draws = 8, warmup = 70)"
+    assert (
+        result.draws.attrs["sampler"] == "hmc(warmup = 60, only = [white]) >> noise(chains = 3, draws = 8, warmup = 70)"
+    )
     assert not result.notes
 
 
