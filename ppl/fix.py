@@ -54,8 +54,9 @@ def _unknown(name: str, program: Program, types: Mapping[str, TensorType]) -> Di
 def _value(name: str, value: Any, kind: TensorType) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "iufb" or not np.isfinite(array).all():
-        hint = f"for example fixed={{{name!r}: 1.0}}"
-        raise Diagnostic("argument", f"'{name}' is to be fixed at {value!r}", hint=hint, where="fixed")
+        told = value if isinstance(value, str | float | int) else "values that are not all finite numbers"
+        hint = "give a finite number, for example 1.0"
+        raise Diagnostic("argument", f"'{name}' is to be fixed at {told}", hint=hint, where="fixed")
     if array.shape and array.shape != kind.shape:
         dims = f"[{', '.join(kind.names)}]" if kind.names else ""
         hint = f"give an array of shape {kind.shape}, or one number for all" if kind.shape else "give one number"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,8 @@ def bound(args: Any, of: Model) -> Bound:
     from ..bind import bind
 
     base = index_base(args.index_base)
-    return bind(of, data(args, of), sizes=sizes(args.set), dtype=dtype(args), index_base=base, fixed=fixed(args))
+    with _named("fixed", "--fix"):
+        return bind(of, data(args, of), sizes=sizes(args.set), dtype=dtype(args), index_base=base, fixed=fixed(args))
 
 
 def fixed(args: Any) -> dict[str, Any]:
@@ -135,7 +137,18 @@ def outlined(args: Any, of: Model, assumed: int | None = None) -> Bound:
 
     if args.data or not of.declarations:
         return bound(args, of)
-    return outline(of, sizes=sizes(args.set), dtype=dtype(args), assumed=assumed, fixed=fixed(args))
+    with _named("fixed", "--fix"):
+        return outline(of, sizes=sizes(args.set), dtype=dtype(args), assumed=assumed, fixed=fixed(args))
+
+
+@contextlib.contextmanager
+def _named(argument: str, option: str) -> Iterator[None]:
+    """Names the option of the command line where a mistake is in an argument of the library."""
+    try:
+        yield
+    except Diagnostic as error:
+        error.where = option if error.where == argument else error.where
+        raise
 
 
 def devices(args: Any) -> int | None:
