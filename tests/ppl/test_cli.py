@@ -280,7 +280,9 @@ def test_a_mesh_gets_virtual_devices_and_the_terminal_stays_clean(here):
     words = ("run", "line.py:line", "--data", "line.json", "--mesh", "row=2", "--out", "out", *SHORT)
     done = in_a_process(*words, folder=here)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "note: 2 virtual devices where JAX runs on the CPU\n"
+    note, chosen = done.stderr.splitlines()
+    assert note == "note: 2 virtual devices where JAX runs on the CPU"
+    assert chosen.startswith("note: nuts(chains = 2, draws = 20, warmup = 20) is run: 1 unconstrained dim, ")
     assert "report: out/report.html" in done.stdout
     assert json.loads((here / "out" / "config.json").read_text())["mesh"] == "row=2"
     draws = open_run(here / "out")
