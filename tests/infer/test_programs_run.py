@@ -173,12 +173,17 @@ def test_a_held_run_draws_the_same_on_a_mesh(posterior):
         pytest.skip("needs four (virtual) devices")
     plan = ppl.plan(scaled, {"y": Y}, mesh="row=4", pins=("white:x=row",), dtype="float64")
     split = ppl.compile(scaled, {"y": Y}, plan=plan, dtype="float64")
-    program = ppl.hmc(only=["white"], warmup=4, chains=2, steps=2) >> ppl.hmc(warmup=4, draws=4, steps=2)
+    # Without adaptation: few latents on one device may learn another kind of metric than split ones.
+    program = ppl.hmc(only=["white"], warmup=0, draws=6, chains=2, steps=2, step_size=0.3)
     runs = [p.run(program, seed=6, **QUICK) for p in (posterior, split)]
+    states = [run.handover.state for run in runs]
     (engine,) = {e for s in split.__dict__["_setups"].values() for e in s.engines[:1]}
     assert [s.name for s in engine.space.sites] == ["white"] and engine.space.reduce_axes == ("row",)
     for name in ("s", "white"):
-        np.testing.assert_allclose(runs[0][name], runs[1][name], rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(runs[0][name], runs[1][name], rtol=1e-9, atol=1e-11)
+        whole, padded = (np.asarray(state.gradient[name]) for state in states)
+        np.testing.assert_allclose(padded[:, : whole.shape[-1]] if whole.ndim > 1 else padded, whole, rtol=1e-8)
+    assert len(np.unique(runs[0]["white"])) > 2 * 9 * 3 and np.ptp(runs[0]["s"], axis=1).max() == 0
 
 
 def test_a_latent_that_is_not_there_cannot_move(posterior):
@@ -200,7 +205,6 @@ def test_a_run_goes_on_from_where_another_one_ended(posterior, field_first):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="trajectories do not start from the metric and step size that are handed over", strict=True)
 def test_two_runs_are_one(posterior):
     """What is learnt is handed over whole: a run that goes on draws what one longer run draws."""
     whole = posterior.run(ppl.hmc(warmup=40, draws=12, chains=2), seed=3, **QUICK)
