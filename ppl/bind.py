@@ -13,8 +13,10 @@ from ir.errors import Diagnostic
 from ir.graph import Program
 from ir.ops.control import Scan
 from ir.ops.sites import Observe
+from ir.passes.condition import hold, latent_sites
 from ir.passes.expand import improper_sites
 
+from .fix import fixed_values
 from .io.check import check_data
 from .io.datum import Data
 from .io.declare import Declaration
@@ -26,7 +28,10 @@ REAL = {"float32": "f32", "float64": "f64", "f32": "f32", "f64": "f64"}
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """What compilation starts from: `program` has sites, `data` are arrays in the declared order of dims."""
+    """What compilation starts from: `program` has sites, `data` are arrays in the declared order of dims.
+
+    `fixed` names latents that are held: `program` has them as data, and `data` their values (see `ppl.fix`).
+    """
 
     model: Model
     sizes: Mapping[str, int]
@@ -35,6 +40,7 @@ class Bound:
     program: Program = field(repr=False)
     real: str = "f32"
     notes: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
 
     @property
     def observed(self) -> dict[str, str]:
@@ -60,8 +66,12 @@ def bind(
     sizes: Mapping[str, int] | None = None,
     dtype: str = "float32",
     index_base: int = 0,
+    fixed: Mapping[str, Any] | None = None,
 ) -> Bound:
-    """Checks data against a model's declarations and traces the model. Every mistake is one `Diagnostic`."""
+    """Checks data against a model's declarations and traces the model. Every mistake is one `Diagnostic`.
+
+    fixed: values of latents, in their own units, at which these are held.
+    """
     overrides = _check(model, sizes, dtype)
     base = {n: overrides.get(n, s.size) for n, s in model.dims.items() if s.rule is None}
     given = data if isinstance(data, Data) else as_data({} if data is None else data)
@@ -76,7 +86,10 @@ def bind(
     program = model.trace(found, real)
     types = {i.name: i.type for i in program.inputs}
     arrays = {n: np.asarray(d.value).astype(types[n].numpy) for n, d in checked.data.items()}
-    return Bound(model, found, checked.coords, arrays, program, real, (*checked.notes, *_improper_note(program)))
+    held = fixed_values(program, fixed or {})
+    program = hold(program, held) if held else program
+    notes = (*checked.notes, *_improper_note(program))
+    return Bound(model, found, checked.coords, arrays | held, program, real, notes, tuple(held))
 
 
 def _improper_note(program: Program) -> tuple[str, ...]:
@@ -108,14 +121,27 @@ def _allow_missing(model: Model, sizes: Mapping[str, int], data: Data) -> tuple[
 
 
 def outline(
-    model: Model, *, sizes: Mapping[str, int] | None = None, dtype: str = "float32", assumed: int | None = None
+    model: Model,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    dtype: str = "float32",
+    assumed: int | None = None,
+    fixed: Mapping[str, Any] | None = None,
 ) -> Bound:
-    """A model without data, which is enough to check and to plan it; `assumed` is the size of dims that have none."""
+    """A model without data, which is enough to check and to plan it; `assumed` is the size of dims that have none.
+
+    Of the values in `fixed` only single numbers are checked: the sizes of others are not known.
+    """
     overrides = _check(model, sizes, dtype)
     open_dims = [n for n, s in model.dims.items() if s.rule is None and s.size is None and n not in overrides]
     found = model.sizes({n: assumed for n in open_dims} if assumed is not None else {}, overrides)
     notes = (f"no data: {', '.join(open_dims)} checked with size {assumed}",) if open_dims else ()
-    return Bound(model, found, {}, {}, model.trace(found, REAL[dtype]), REAL[dtype], notes)
+    program = model.trace(found, REAL[dtype])
+    if fixed:
+        known = latent_sites(program)
+        fixed_values(program, {n: v for n, v in fixed.items() if n not in known or not np.ndim(v)})
+        program = hold(program, fixed)
+    return Bound(model, found, {}, {}, program, REAL[dtype], notes, tuple(fixed or ()))
 
 
 def _check(model: Model, sizes: Mapping[str, int] | None, dtype: str) -> dict[str, int]:

@@ -29,6 +29,7 @@ from .report.html import installed_versions, write_report
 
 if TYPE_CHECKING:
     from .infer.options import Common
+    from .infer.progress import Stage
     from .posterior import Posterior
     from .result import Result
 
@@ -93,12 +94,14 @@ def write_inputs(folder: Path, posterior: Posterior, options: Common, seed: int,
     config = {
         "model": bound.model.name,
         "seed": seed,
-        "sampler": {"program": options.name, **vars(options)},
+        "sampler": {"program": str(options), **_settings(options.stages()[-1])},
+        "stages": [_settings(stage) for stage in options.stages()],
         "mesh": str(posterior.request.mesh),
         "plan_for": gradient.plan.machine,
         "dtype": {"f32": "float32", "f64": "float64"}[bound.real],
         "sizes": dict(bound.sizes),
-        "data": {n: {"shape": list(x.shape), "dtype": str(x.dtype)} for n, x in bound.data.items()},
+        "data": {n: _kind(x) for n, x in bound.data.items() if n not in bound.fixed},
+        "fixed": {n: bound.data[n].item() if not bound.data[n].shape else _kind(bound.data[n]) for n in bound.fixed},
         "machine": machine(posterior),
         "versions": installed_versions(),
         "started": now(),
@@ -110,6 +113,21 @@ def write_inputs(folder: Path, posterior: Posterior, options: Common, seed: int,
         (folder / "plan.toml").write_text(text, encoding="utf-8")
         (folder / "plan.txt").write_text(planner.format_plan(gradient.program, gradient.plan), encoding="utf-8")
         (folder / CONFIG).write_text(json.dumps(json_safe(config), indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _kind(array: np.ndarray) -> dict[str, Any]:
+    return {"shape": list(array.shape), "dtype": str(array.dtype)}
+
+
+def _settings(options: Common) -> dict[str, Any]:
+    return {"name": options.name, **{n: _plain(x) for n, x in options.settings().items()}}
+
+
+def _plain(value: Any) -> Any:
+    """An option's value for JSON; that of a program in a program is its text."""
+    if isinstance(value, tuple):
+        return [_plain(x) for x in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def write_folder(result: Result, folder: str | Path) -> Path:
@@ -170,8 +188,8 @@ class Log:
         with _written(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    def block(self, stage: str, done: int, total: int, warmup: int, info: Any) -> None:
-        """After a block: transitions done per chain, and what its transitions were like."""
+    def block(self, stage: Stage, done: int, info: Any) -> None:
+        """After a block: the stage's transitions done per chain, and what its transitions were like."""
         facts: dict[str, Any] = {}
         if hasattr(info, "accept_stat"):
             facts["acceptance"] = round(float(np.mean(info.accept_stat)), 4)
@@ -179,10 +197,10 @@ class Log:
             facts["step_size"] = [float(f"{e:.6g}") for e in np.asarray(info.step_size)[:, -1]]
         self.event(
             "block",
-            stage=stage,
+            stage=stage.options.name,
             done=done,
-            of=total,
-            phase="warm-up" if done <= warmup else "sampling",
+            of=stage.total,
+            phase=stage.phase(done),
             divergences=int(np.sum(info.divergent)),
             gradients=int(np.sum(info.leapfrogs)),
             **facts,

@@ -123,15 +123,19 @@ def compile(
     mesh: str | Mesh = "1",
     dtype: str = "float32",
     sizes: Mapping[str, int] | None = None,
+    fixed: Mapping[str, Any] | None = None,
     show: Show | None = None,
 ) -> Posterior:
     """The posterior of a model given data, laid out by a plan (default: the best one on `mesh`).
+
+    `fixed` holds latents at values, in their own units: `fixed={"sigma": 1.0}` gives the posterior of the others given
+    those values. They are not sampled; results have them as constants (`constant_data`).
 
     `show(stage, program)` is called with every stage on the way.
     """
     from .posterior import Posterior
 
-    bound = bind(model, data, dtype=dtype, sizes=sizes)
+    bound = bind(model, data, dtype=dtype, sizes=sizes, fixed=fixed)
     if show is not None:
         for name, program in stages(bound):
             show(name, program)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,9 @@ from .bind import Bound
 from .execute import Executable
 from .pipeline import batch, keep, stages
 from .request import PlanRequest
+
+if TYPE_CHECKING:
+    from .infer.choose import Suggestion
 
 
 class Posterior:
@@ -209,6 +212,12 @@ class Posterior:
         from .infer.run import run
 
         return run(self, program, seed=seed, **options)
+
+    def suggest(self) -> Suggestion:
+        """The program that `run()` takes where none is given, with the reasons; it can be printed."""
+        from .infer.choose import suggest
+
+        return suggest(self)
 
 
 __all__ = ["CHAIN", "Posterior"]

@@ -13,13 +13,14 @@ ASSUMED = 8
 
 def execute(args: Any) -> int:
     """Prints one line that starts with "ok"; what is wrong is a `Diagnostic`."""
-    from ..pipeline import stages
+    from ..posterior import Posterior
+    from ..request import PlanRequest
 
     model = read.model(args.model)
-    read.sampler(args, model)
+    written = read.program(args, model)
     bound = read.outlined(args, model, ASSUMED)
-    for _ in stages(bound):  # what the passes find wrong is told here, too
-        pass
+    # What the passes find wrong is told here, too.
+    options, reasons = read.resolved(written, Posterior(bound, PlanRequest()))
     parts = [
         f"ok: model {model.name}",
         f"dims {_dims(bound)}",
@@ -27,6 +28,8 @@ def execute(args: Any) -> int:
         f"observed {', '.join(_observed(bound)) or 'none'}",
     ]
     print("; ".join(parts))
+    if reasons and not bound.notes:  # the sizes are those of a run
+        print(f"note: run takes {options}: {reasons}")
     for note in bound.notes:
         print(f"note: {note}")
     return 0

@@ -52,6 +52,7 @@ DATA = (
     _many("set", "DIM=N", "sizes of dims, over those in the model: --set x=512 y=512"),
     _one("index-base", "N", "what the data's indices count from: 0 (default), or 1 as in Stan, R and Julia"),
 )
+FIX = _many("fix", "NAME=VALUE", "latents held at values: --fix sigma=1.0, or NAME=FILE, NAME=FILE:ENTRY")
 DTYPE = _one("dtype", "TYPE", "the type of real numbers: float32 (default) or float64")
 PLANNING = (
     _one("mesh", "MESH", "axes of the device mesh and their sizes: --mesh row=4,col=2 (default: one device)"),
@@ -65,7 +66,7 @@ PLANNING = (
 DEVICES = _one("devices", "N", "how many devices, instead of --mesh: the fastest shape of the mesh is searched")
 CHAINS = _one("chains", "N", "independent chains (default 4)")
 SAMPLER = (
-    _one("infer", "PROGRAM", 'an inference program instead of the model file\'s: --infer "nuts(draws = 500)"'),
+    _one("infer", "PROGRAM", 'an inference program instead of the model file\'s: --infer "hmc() >> nuts(draws = 500)"'),
     CHAINS,
     _one("draws", "N", "transitions per chain after warm-up (default 1000)"),
     _one("warmup", "N", "adapting transitions per chain before (default 1000)"),
@@ -92,7 +93,7 @@ COMMANDS = {
             "MODEL [--data SOURCE ...] [--set DIM=N ...]",
             "model.ppl",
             "parse and type-check a model; with --data also its data",
-            {"data": (*DATA, DTYPE)},
+            {"data": (*DATA, FIX, DTYPE)},
         ),
         Command(
             "graph",
@@ -138,7 +139,7 @@ COMMANDS = {
                     _flag("json", "print the plan, or the answer to one of these questions, as JSON"),
                     _flag("compile-only", "compile the program too, for up to 256 virtual devices, without running it"),
                 ),
-                "data (only the sizes matter: without data give --set)": (*DATA, DTYPE, CHAINS),
+                "data (only the sizes matter: without data give --set)": (*DATA, FIX, DTYPE, CHAINS),
             },
             "No device is needed: a plan for 1,024 GPUs can be made and read on a laptop.\n"
             "  meshbayes plan field.ppl --set x=512 y=512 z=512 --mesh row=16,col=8 --machine h200x8\n"
@@ -155,9 +156,11 @@ COMMANDS = {
             "MODEL --data SOURCE ... [--out DIR] [--mesh MESH] [--draws N] ...",
             "model.ppl --data data.npz",
             "sample the posterior of a model; writes a run folder with draws and a report",
-            {"data": (*DATA, DTYPE), "sampler": SAMPLER, "devices": PLANNING, "output": OUTPUT},
-            "Options of the command line go before those of the model file's infer line.\n"
+            {"data": (*DATA, FIX, DTYPE), "sampler": SAMPLER, "devices": PLANNING, "output": OUTPUT},
+            "Options of the command line go before those of the model file's infer line; they are its last stage's,\n"
+            "and --chains counts for all stages. Without a program one is chosen from the model's graph.\n"
             "  meshbayes run radon.ppl --data radon.npz --seed 1 --out runs/first\n"
+            '  meshbayes run radon.ppl --data radon.npz --infer "hmc(warmup = 300) >> nuts(draws = 500)"\n'
             "  meshbayes run radon.ppl --data floor=floor.npy cty=county.npy y=y.npy --mesh row=4",
         ),
         Command(

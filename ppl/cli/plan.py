@@ -11,6 +11,7 @@ from typing import Any
 import planner
 
 from ..bind import Bound
+from ..posterior import Posterior
 from ..request import PlannedModel
 from . import read
 from .ask import Answer, ask, check_questions
@@ -28,9 +29,10 @@ def execute(args: Any) -> int:
     request, devices = read.request(args), read.devices(args)
     if args.compile_only:
         _make_room(devices or request.mesh.devices, "--mesh" if devices is None else "--devices")
-    sampler = read.sampler(args, model)
-    chains, request = sampler.chains, dataclasses.replace(request, copies=sampler.copies())
+    written = read.program(args, model)
     bound = read.outlined(args, model)
+    sampler, _ = read.resolved(written, Posterior(bound, request))
+    chains, request = sampler.chains, dataclasses.replace(request, copies=sampler.copies())
     if devices is not None:
         planned = PlannedModel.searched(bound, request, devices, chains)
     else:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ir.errors import Diagnostic, Source, Span
+from ir.errors import Diagnostic
 
 if TYPE_CHECKING:
     from ..bind import Bound
     from ..infer.options import Common
+    from ..infer.written import Written
     from ..io.datum import Data
+    from ..posterior import Posterior
     from ..request import PlanRequest
     from ..trace.model import Model
 
@@ -111,7 +114,21 @@ def bound(args: Any, of: Model) -> Bound:
     from ..bind import bind
 
     base = index_base(args.index_base)
-    return bind(of, data(args, of), sizes=sizes(args.set), dtype=dtype(args), index_base=base)
+    with _named("fixed", "--fix"):
+        return bind(of, data(args, of), sizes=sizes(args.set), dtype=dtype(args), index_base=base, fixed=fixed(args))
+
+
+def fixed(args: Any) -> dict[str, Any]:
+    """The latents that are held, and their values."""
+    from ..io.read import read_many
+
+    words = getattr(args, "fix", None) or []
+    for word in words:
+        if not re.match(r"\s*[A-Za-z_]\w*\s*=\s*\S", word):
+            hint = "write the name of a latent and its value: --fix sigma=1.0"
+            raise Diagnostic("argument", f"cannot read '{word}'", where="--fix", hint=hint)
+    names = [word.partition("=")[0].strip() for word in words]
+    return {n: d.value for n, d in read_many(words, names).items()}
 
 
 def outlined(args: Any, of: Model, assumed: int | None = None) -> Bound:
@@ -120,7 +137,18 @@ def outlined(args: Any, of: Model, assumed: int | None = None) -> Bound:
 
     if args.data or not of.declarations:
         return bound(args, of)
-    return outline(of, sizes=sizes(args.set), dtype=dtype(args), assumed=assumed)
+    with _named("fixed", "--fix"):
+        return outline(of, sizes=sizes(args.set), dtype=dtype(args), assumed=assumed, fixed=fixed(args))
+
+
+@contextlib.contextmanager
+def _named(argument: str, option: str) -> Iterator[None]:
+    """Names the option of the command line where a mistake is in an argument of the library."""
+    try:
+        yield
+    except Diagnostic as error:
+        error.where = option if error.where == argument else error.where
+        raise
 
 
 def devices(args: Any) -> int | None:
@@ -170,37 +198,55 @@ def requests_of(args: Any, files: Iterable[str]) -> list[PlanRequest]:
     return found
 
 
-def sampler(args: Any, of: Model) -> Common:
-    """The inference program: the command line's, else the model file's, with the options given one by one on top."""
-    from ..infer.program import from_options
+def program(args: Any, of: Model) -> Written:
+    """The inference program as it is written: the command line's, else the model file's, else `auto()`.
 
-    name, options, span = of.infer or ("nuts", {}, None)
+    Options given one by one go on top: they are the last stage's, and the number of chains counts for all stages.
+    """
+    from ..infer.written import Call, Option, make, override
+
+    found = of.infer or (Call("auto"),)
     if getattr(args, "infer", None) is not None:
-        name, options, span = _program(args.infer)
-    single = {n: literal(v) for n in SAMPLER_OPTIONS if (v := getattr(args, n, None)) is not None}
-    try:
-        made = from_options(name, options)
-    except Diagnostic as error:
-        raise error.at(span) from None
-    if not single:
-        return made
-    try:
-        return from_options(name, {**options, **single})
-    except Diagnostic as error:
-        error.where = next((f"--{n.replace('_', '-')}" for n in single if n in error.message), "the sampler's options")
-        raise
+        found = _program(args.infer)
+    single = {
+        n: Option(n, literal(v), where=f"--{n.replace('_', '-')}")
+        for n in SAMPLER_OPTIONS
+        if (v := getattr(args, n, None)) is not None
+    }
+    if single:
+        make(found)  # a mistake of its own is told first
+        found = override(found, single)
+    if not any(call.name == "auto" for call in found):
+        make(found)
+    return found
 
 
-def _program(text: str) -> tuple[str, dict[str, Any], Span]:
+def sampler(args: Any, of: Model) -> Common:
+    """The options of `program`; what is chosen by the graph stays to be chosen."""
+    from ..infer.written import make
+
+    return make(program(args, of))
+
+
+def resolved(written: Written, posterior: Posterior) -> tuple[Common, str | None]:
+    """The options of a program for a posterior, and where a part of it was chosen, the reasons."""
+    from ..infer.choose import expand
+    from ..infer.restrict import check_only
+    from ..infer.written import make, place_of
+
+    expanded, reasons = expand(written, posterior)
+    made = make(expanded)
+    for stage in made.stages():
+        try:
+            check_only(stage.only, posterior.latents)
+        except Diagnostic as error:
+            spans = (place_of(expanded, "only", n) for n in stage.only or () if n not in posterior.latents)
+            raise error.at(next(spans, None)) from None
+    return made, reasons
+
+
+def _program(text: str) -> Written:
     """`nuts(draws = 500)`, or `nuts` alone, read as the language reads an infer line."""
-    from ..text.elaborate import from_text
+    from ..text.elaborate import program_from_text
 
-    lead, source = "infer ", Source("--infer", text)
-    try:
-        found = from_text(f"model m\n{lead}{text if '(' in text else f'{text}()'}\n", "--infer").infer
-    except Diagnostic as error:
-        if error.span is not None:
-            error.span = Span(source, 1, max(1, error.span.column - len(lead)), 1, error.span.end_column - len(lead))
-        raise
-    assert found is not None  # a line without a program is not read
-    return found[0], found[1], Span(source, 1, 1, 1, len(text) + 1)
+    return program_from_text(text if re.search(r"\W", text.strip()) else f"{text.strip()}()", "--infer")

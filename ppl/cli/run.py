@@ -32,20 +32,24 @@ def execute(args: Any) -> int:
     request = read.request(args)
     virtual = provide(request.mesh.devices)
     model = read.model(args.model)
-    options = read.sampler(args, model)
+    written = read.program(args, model)
     seed = read.whole_number(args.seed, "--seed", 0, 0)
     out = run_folder.check_free(args.out) if args.out is not None else None
     init = _init(args.init)
-    posterior = _posterior(args, read.bound(args, model), request, options)
+    posterior = _posterior(args, read.bound(args, model), request)
+    options, reasons = read.resolved(written, posterior)
+    _check(args, posterior, options)
     if virtual and not args.quiet:
         print(f"note: {request.mesh.devices} virtual devices where JAX runs on the CPU", file=sys.stderr)
+    if reasons and not args.quiet:
+        print(f"note: {options} is run: {reasons}", file=sys.stderr)
     existed = out is not None and out.exists()
     folder = run_folder.make_folder(out, model.name)
     log = run_folder.Log(folder)
     try:
         facts = {"command": ["meshbayes", *args.argv], "sources": args.data, "init": args.init or "prior"}
         run_folder.write_inputs(folder, posterior, options, seed, **facts)
-        log.event("start", chains=options.chains, warmup=options.warmup, draws=options.draws)
+        log.event("start", program=str(options), chains=options.chains, warmup=options.warmup, draws=options.draws)
         result = _sample(args, posterior, options, seed, init, folder, log)
     except BaseException as error:
         if _draws_in(folder):
@@ -63,18 +67,23 @@ def execute(args: Any) -> int:
     return _tell(args, result, folder)
 
 
-def _posterior(args: Any, bound: Bound, request: PlanRequest, options: Common) -> Posterior:
-    """The planned posterior; what the user asked for that cannot be is told here, before anything is written."""
-    from ..infer.keep import choose
+def _posterior(args: Any, bound: Bound, request: PlanRequest) -> Posterior:
+    """The posterior, which must have something to infer."""
     from ..posterior import Posterior
 
     posterior = Posterior(bound, request)
     if not posterior.latents:
         hint = "a quantity with ~ that is not declared as data is latent"
         raise Diagnostic("type", "the model has no latent quantity to infer", where=args.model, hint=hint)
+    return posterior
+
+
+def _check(args: Any, posterior: Posterior, options: Common) -> None:
+    """What the user asked for that cannot be is told here, before anything is written."""
+    from ..infer.keep import choose
+
     choose(posterior, read.names(args.keep), options.chains * (options.draws // options.thin))
     posterior.gradient_program(options.chains, options.copies())
-    return posterior
 
 
 def _sample(args: Any, posterior: Posterior, options: Common, seed: int, init: Any, folder: Path, log: Any) -> Result:
@@ -86,7 +95,7 @@ def _sample(args: Any, posterior: Posterior, options: Common, seed: int, init: A
         out=folder,
         progress=False if args.quiet else None,
         predictive=not args.no_predictive,
-        watch=lambda stage, done, info: log.block(stage.name, done, stage.warmup + stage.draws, stage.warmup, info),
+        watch=log.block,
     )
 
 

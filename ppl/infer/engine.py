@@ -4,11 +4,13 @@ The host drives blocks; between them it stores draws and shows progress. All tha
 stored arrays whose layouts follow the plan: vectors in the latents' layouts, chain scalars along the chain axes.
 
 Few latents that no mesh axis splits are packed into one vector (`ppl.infer.pack`): the algorithm then sees a space of
-one site, and a step of it is a handful of fused loops.
+one site, and a step of it is a handful of fused loops. Where the options name the latents that move (`only`), the
+algorithm's space and target have those alone (`ppl.infer.restrict`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -30,14 +32,17 @@ from ..execute import Executable
 from .options import Common
 from .pack import Packing, packing
 from .protocol import Block, Handover, Method, State
+from .restrict import Held, enter, leave
 from .space import Site, Space, Vector
 
 
-def space_of(gradient: Executable) -> Space:
-    """The vector space of a gradient program's latents, laid out by its plan."""
+def space_of(gradient: Executable, only: Sequence[str] | None = None) -> Space:
+    """The vector space of a gradient program's latents, or of those named, laid out by its plan."""
     plan, program = gradient.plan, gradient.program
     sites, split, chain_axes, chains = [], set(), (), 1
     for i in program.inputs_of("latent"):
+        if only is not None and i.name not in only:
+            continue
         layout = plan.layouts[i.name]
         shape = dict(zip(i.type.names, block_shape(i.type, layout, plan.mesh), strict=True))
         chain_axes, chains = layout.axes(CHAIN), shape[CHAIN]
@@ -68,7 +73,7 @@ class Engine:
 
     @cached_property
     def packing(self) -> Packing:
-        space = space_of(self.gradient)
+        space = space_of(self.gradient, self.options.only)
         return packing(space) if self.options.packs else Packing(space)
 
     @property
@@ -106,7 +111,11 @@ class Engine:
     def handover(self, state: Any) -> Handover:
         """What the next stage starts from, as stored arrays in the latents' layouts."""
         with jax.enable_x64(True):
-            return self._jitted("leave", self._leave, self._specs(state))(state)
+            left = self._jitted("leave", self._leave, self._specs(state))(state)
+        if self.options.only is None:
+            return left
+        # The gradient that the algorithm knows is of the latents that moved: the next stage needs that of all.
+        return left._replace(state=self.stand(left.state.position, left.state.step))
 
     def lowered(self) -> Any:
         """A block lowered by JAX for abstract arguments: `.as_text()` is StableHLO, `.compile()` XLA's."""
@@ -118,10 +127,11 @@ class Engine:
         return self.options.method(self.space, target)
 
     def _start(self, words: Any, begin: Handover) -> Any:
-        return self._method(_nowhere).start(words, self.packing.pack_tree(begin))
+        begin, held = enter(begin, self.options.only)
+        return Held(self._method(_nowhere).start(words, self.packing.pack_tree(begin)), held)
 
-    def _leave(self, state: Any) -> Handover:
-        return self.packing.unpack_tree(self._method(_nowhere).handover(state))
+    def _leave(self, state: Held) -> Handover:
+        return leave(self.packing.unpack_tree(self._method(_nowhere).handover(state.inner)), state.held)
 
     @cached_property
     def _first(self) -> Handover:
@@ -178,27 +188,29 @@ class Engine:
             held += [(self.collect_data or {})[i.name] for i in self.collect.program.inputs if i.role == "data"]
         return held
 
-    def _body(self, words: Any, state: Any, schedule: Any, limit: Any, *extra: jax.Array) -> Block:
-        inputs = self.gradient.program.inputs
+    def _body(self, words: Any, state: Held, schedule: Any, limit: Any, *extra: jax.Array) -> Block:
+        inputs, held = self.gradient.program.inputs, state.held.position
         count = sum(i.role == "data" for i in inputs)
         mine, theirs = list(extra[:count]), list(extra[count:])
 
         def target(position: Vector) -> tuple[jax.Array, Vector]:
-            position, data = self.packing.unpack(position), iter(mine)
+            moved = self.packing.unpack(position)
+            position, data = moved | held, iter(mine)
             made = self.gradient.block(*(position[i.name] if i.role == "latent" else next(data) for i in inputs))
-            return made["log_density"], self.packing.pack({n: made[f"grad:{n}"] for n in self.latents})
+            return made["log_density"], self.packing.pack({n: made[f"grad:{n}"] for n in moved})
 
         def collect(position: Vector) -> dict[str, jax.Array]:
             if not self.keep:
                 return {}
-            position = self.packing.unpack(position)
+            position = self.packing.unpack(position) | held
             if self.collect is None:
                 return position
             data = iter(theirs)
             wanted = self.collect.program.inputs
             return self.collect.block(*(position[i.name] if i.role == "latent" else next(data) for i in wanted))
 
-        return self._method(target).advance(words, state, schedule, limit, collect)
+        block = self._method(target).advance(words, state.inner, schedule, limit, collect)
+        return block._replace(state=Held(block.state, state.held))
 
     @cached_property
     def _compiled(self) -> Any:

@@ -39,6 +39,7 @@ class Hamiltonian(Common):
     target_accept: float = 0.8
     step_size: float | None = None
     metric: str = "auto"
+    resumes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,7 +7,7 @@ space and a target, how many copies of the latents it holds, and what happens at
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,7 +34,10 @@ class Common:
 
     chains: independent chains. draws: kept transitions per chain are draws / thin. warmup: transitions before, in which
     the algorithm adapts, or comes to its approximation. thin: keep every thin-th draw. block: transitions per compiled
-    block, between which checkpoints are written (the run rounds it to a multiple of thin).
+    block, between which checkpoints are written (the run rounds it to a multiple of thin). only: names of the latents
+    that move (unconstrained ones, as `Posterior.latents` has them); the others are held where they are. None: all.
+
+    Programs are joined with `>>`: see `ppl.infer.stages`.
     """
 
     name: ClassVar[str]
@@ -45,6 +48,8 @@ class Common:
     """Whether it may be given few latents as one vector (`ppl.infer.pack`)."""
     in_blocks: ClassVar[bool] = True
     """Whether its transitions leave any target invariant, so that `gibbs` may use it for a block."""
+    resumes: ClassVar[bool] = False
+    """Whether, without a warm-up, it goes on from a handover as it would have from its own warm-up."""
     pooled: ClassVar[bool] = False
     """Whether its chains are the particles of one population: a run shows their draws as those of one chain."""
 
@@ -53,6 +58,9 @@ class Common:
     warmup: int = 1000
     thin: int = 1
     block: int = 50
+    only: tuple[str, ...] | None = None
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """The options that the user gave, which a program of several stages must not contradict."""
 
     def __post_init__(self) -> None:
         self._check_integer("chains", 1)
@@ -63,6 +71,28 @@ class Common:
         if self.draws % self.thin:
             hint = f"draws = {self.draws - self.draws % self.thin or self.thin} would do"
             raise self._wrong(f"draws = {self.draws} is not a multiple of thin = {self.thin}", hint)
+        if self.only is not None:
+            object.__setattr__(self, "only", self._names("only"))
+
+    def __rshift__(self, after: Common) -> Common:
+        """This program, then the next: `map() >> nuts()`."""
+        from .stages import join
+
+        return join(self, after)
+
+    def __str__(self) -> str:
+        """As it is written beside a model: `nuts(draws = 500)`."""
+        return self.written()
+
+    def written(self, leave_out: tuple[str, ...] = ()) -> str:
+        """The program as text, with the options that differ from their defaults."""
+        defaults = {f.name: f.default for f in fields(self)}  # all of them plain values
+        told = {n: x for n, x in self.settings().items() if n not in leave_out and x != defaults[n]}
+        return f"{self.name}({', '.join(f'{n} = {option_text(x)}' for n, x in told.items())})"
+
+    def settings(self) -> dict[str, Any]:
+        """Every option with its value."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "given"}
 
     def method(self, space: Space, target: Target) -> Method:
         """The algorithm on a space."""
@@ -94,6 +124,15 @@ class Common:
     def _wrong(self, message: str, hint: str | None = None) -> Diagnostic:
         return Diagnostic("argument", f"{self.name}: {message}", hint=hint)
 
+    def _names(self, option: str) -> tuple[str, ...]:
+        """An option that holds names: one, or several of which none comes twice."""
+        value = getattr(self, option)
+        names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else ()
+        if not names or not all(isinstance(n, str) for n in names) or len(set(names)) < len(names):
+            told = option_text(tuple(value) if isinstance(value, list) else value)
+            raise self._wrong(f"{option} must be a list of different names, not {told}", f"write {option} = [mu, tau]")
+        return names
+
     def _check_integer(self, option: str, least: int, most: int | None = None) -> None:
         value = getattr(self, option)
         if isinstance(value, bool) or not isinstance(value, int):
@@ -108,3 +147,14 @@ class Common:
         value = getattr(self, option)
         if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
             raise self._wrong(f"{option} must be a number {limits}, not {value!r}", hint)
+
+
+def option_text(value: Any) -> str:
+    """An option's value as the language writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(option_text, value))}]"
+    if isinstance(value, str) and not value.isidentifier():
+        return f'"{value}"'
+    return str(value) if isinstance(value, str | Common) else repr(value)

@@ -1,22 +1,23 @@
 """Inference programs as their users write them: frozen options, checked when they are made.
 
-`nuts(chains=4, draws=1000)` in Python and `infer nuts { draws = 1000 }` in a model file make the same record; the text
-goes through `from_options`. A misspelt or foreign option is a `Diagnostic` that names ours.
+`nuts(chains=4, draws=1000)` in Python and `infer nuts(draws = 1000)` in a model file make the same record; the text
+goes through `ppl.infer.written.make`, and both through `from_options`. A misspelt or foreign option is a `Diagnostic`
+that names ours. Programs are joined with `>>` (`ppl.infer.stages`).
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 from ir.errors import Diagnostic
 
 from .blocks import GibbsOptions, with_blocks
 from .direct import ExactOptions, SliceOptions
 from .hamiltonian import HmcOptions, NutsOptions
-from .options import Common
+from .options import Common, option_text
 from .population import SmcOptions
 
 FOREIGN = {
@@ -46,10 +47,33 @@ _ELSEWHERE = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class AutoOptions(Common):
+    """The program that `ppl.infer.choose` finds for a posterior; `further` are the options of its last stage."""
+
+    further: tuple[tuple[str, Any], ...] = ()
+    name: ClassVar[str] = "auto"
+
+    def settings(self) -> dict[str, Any]:
+        return dict(self.further)
+
+    def written(self, leave_out: tuple[str, ...] = ()) -> str:
+        told = (f"{n} = {option_text(x)}" for n, x in self.further if n not in leave_out)
+        return f"auto({', '.join(told)})"
+
+
 _PROGRAMS: dict[str, type[Common]] = {
     **{"nuts": NutsOptions, "hmc": HmcOptions, "slice": SliceOptions, "exact_gaussian": ExactOptions},
-    **{"gibbs": GibbsOptions, "smc": SmcOptions},
+    **{"gibbs": GibbsOptions, "smc": SmcOptions, "auto": AutoOptions},
 }
+
+
+def auto(**options: Any) -> Common:
+    """The program chosen from the model's graph (`posterior.suggest()` says which and why).
+
+    Options are those of its last stage: `auto(draws=500)`; `chains` counts for all of its stages.
+    """
+    return from_options("auto", options)
 
 
 def nuts(**options: Any) -> NutsOptions:
@@ -91,15 +115,28 @@ def from_options(name: str, options: Mapping[str, Any]) -> Common:
         near = difflib.get_close_matches(name.lower(), _PROGRAMS, n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(_PROGRAMS)}"
         raise Diagnostic("argument", f"unknown inference program '{name}'", hint=hint)
+    options = {n: tuple(x) if isinstance(x, list) else x for n, x in options.items()}
+    if name == "auto":
+        shared = {n: x for n, x in options.items() if n in _options(Common)}
+        return AutoOptions(**shared, further=tuple(options.items()), given=frozenset(shared))
     options = with_blocks(options) if name == "gibbs" else options
-    known = [f.name for f in fields(_PROGRAMS[name]) if f.init]
+    known = _options(_PROGRAMS[name])
     for option in options:
         if option not in known:
             hint = _option_hint(option, known)
             if name == "gibbs" and hint.startswith("its options"):
                 hint += f"; a block is a sampler: {option}=nuts()"
             raise Diagnostic("argument", f"{name} has no option '{option}'", hint=hint)
-    return _PROGRAMS[name](**options)
+    return _PROGRAMS[name](**options, given=frozenset(options))
+
+
+def available(name: str) -> bool:
+    """Whether there is a program of this name."""
+    return name in _PROGRAMS
+
+
+def _options(program: type[Common]) -> list[str]:
+    return [f.name for f in fields(program) if f.init and f.name not in ("given", "further")]
 
 
 def _option_hint(option: str, known: list[str]) -> str:
@@ -108,7 +145,7 @@ def _option_hint(option: str, known: list[str]) -> str:
         return _ELSEWHERE[plain]
     if FOREIGN.get(plain) in known:
         return f"did you mean '{FOREIGN[plain]}'?"
-    owners = [n for n, program in _PROGRAMS.items() if plain in {f.name for f in fields(program)}]
+    owners = [n for n, program in _PROGRAMS.items() if plain in _options(program)]
     if owners and plain not in known:
         return f"'{plain}' is an option of {' and '.join(owners)}"
     near = difflib.get_close_matches(plain, known, n=1, cutoff=0.6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,41 @@ import numpy as np
 from .options import Common
 
 
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run: its options, the transitions of all stages before it, and whether its draws are kept."""
+
+    options: Common
+    before: int
+    last: bool
+
+    @property
+    def total(self) -> int:
+        """The stage's transitions, if it does not finish early."""
+        return self.options.warmup + (self.options.draws if self.last else 0)
+
+    def phase(self, done: int) -> str:
+        """What the stage's transition number `done` is for."""
+        return "sampling" if self.last and done > self.options.warmup else "warm-up"
+
+
+def stages_of(program: Common) -> list[Stage]:
+    """The stages of a program in their order."""
+    found, before = [], 0
+    *first, last = program.stages()
+    for options in first:
+        found.append(Stage(options, before, False))
+        before += found[-1].total
+    return [*found, Stage(last, before, True)]
+
+
 class Progress:
     """Shows how far a run is, its divergences and tree depths. `shown` None: only where stderr is a terminal."""
 
     def __init__(self, shown: bool | None, program: Common):
-        *first, last = program.stages()
-        self.chains, self.last_stage = program.chains, last
-        self.before: dict[Common, int] = {}  # transitions of all earlier stages
-        total = 0
-        for stage in first:
-            self.before[stage] = total
-            total += stage.warmup
-        self.before[last] = total
-        self.total = total + last.warmup + last.draws
+        stages = stages_of(program)
+        self.chains, self.stage, self.several = program.chains, stages[0], len(stages) > 1
+        self.total = stages[-1].before + stages[-1].total
         self.terminal = sys.stderr.isatty()
         self.shown = self.terminal if shown is None else shown
         self.divergent, self.last = 0, time.monotonic()
@@ -56,13 +79,17 @@ class Progress:
         elif self.shown:
             print(f"{what} …", file=sys.stderr, flush=True)
 
-    def advance(self, stage: Common, done: int, info: Any) -> None:
+    def begin(self, stage: Stage) -> None:
+        """A stage begins."""
+        self.stage = stage
+
+    def advance(self, done: int, info: Any) -> None:
         """After a block: `done` transitions a chain of the stage, of which `info` has the newest."""
-        sampling = stage is self.last_stage and done > stage.warmup
-        if sampling:
+        phase = self.stage.phase(done)
+        if phase == "sampling":
             self.divergent += int(np.sum(info.divergent))
-        phase = "sampling" if sampling else "warm-up" if stage is self.last_stage else stage.name
-        done += self.before[stage]
+        phase = f"{self.stage.options.name} {phase}" if self.several else phase
+        done += self.stage.before
         note = f"{self.chains} chains, {np.mean(info.leapfrogs):.0f} gradients a draw, {self.divergent} divergent"
         if self._bar is not None:
             self._bar.update(self._task, description=phase, completed=done, note=note)

@@ -33,17 +33,18 @@ class Record:
         out: str | Path | None,
         seed: int,
     ):
-        self.posterior, self.kept, self.extra, self.options, self.out = posterior, kept, extra, options, out
+        self.posterior, self.kept, self.extra, self.out = posterior, kept, extra, out
+        self.options = options.stages()[-1]  # the one whose draws are kept
         self.notes = list((*posterior.bound.notes, *kept.notes))
         self.coords = {d: np.asarray(c) for d, c in posterior.bound.coords.items()}
         self.attrs = {
             "model": posterior.bound.model.name,
-            "sampler": f"{options.name}({', '.join(f'{k}={v}' for k, v in vars(options).items() if v is not None)})",
+            "sampler": str(options),
             "seed": seed,
             "mesh": str(posterior.request.mesh),
             "versions": installed_versions(),
-            "target_acceptance": getattr(options, "target_accept", None),
-            "max_tree_depth": getattr(options, "max_depth", None),
+            "target_acceptance": getattr(options.stages()[-1], "target_accept", None),
+            "max_tree_depth": getattr(options.stages()[-1], "max_depth", None),
             "model_text": posterior.bound.model.text,
         }
         self.blocks: dict[str, dict[str, list[np.ndarray]]] = {}
@@ -70,6 +71,7 @@ class Record:
         }
         schema |= {g: {n: spec(t) for n, t in ts.items()} for g, ts in self.extra.items()}
         schema["observed_data"] = {s: spec(types[self.posterior.bound.observed[s]]) for s in observed}
+        schema["constant_data"] = {n: spec(types[n]) for n in self.posterior.bound.fixed}
         if self.moments:
             schema["posterior_mean"] = {n: Spec(t.names, t.shape, "float64") for n, t in self.kept.moments.items()}
             schema["posterior_sd"] = dict(schema["posterior_mean"])
@@ -100,7 +102,8 @@ class Record:
     ) -> Draws:
         bound = self.posterior.bound
         observed = {s: bound.data[d] for s, d in bound.observed.items() if d in bound.data}
-        static: dict[str, dict[str, np.ndarray]] = {"observed_data": observed}
+        constant = {n: bound.data[n] for n in bound.fixed}
+        static: dict[str, dict[str, np.ndarray]] = {"observed_data": observed, "constant_data": constant}
         if self.moments:
             static["posterior_mean"] = {n: m.mean for n, m in self.moments.items()}
             static["posterior_sd"] = {n: m.sd for n, m in self.moments.items()}
@@ -123,6 +126,7 @@ class Record:
             for g, b in self.blocks.items()
         }
         groups["observed_data"] = {s: (types[bound.observed[s]], x) for s, x in observed.items()}
+        groups["constant_data"] = {n: (types[n], x) for n, x in constant.items()}
         for group in ("posterior_mean", "posterior_sd"):
             if group in static:
                 groups[group] = {n: (self.kept.moments[n].names, x) for n, x in static[group].items()}

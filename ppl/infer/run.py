@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +18,16 @@ from ir.layout import Layout
 
 from ..execute import Executable
 from ..io.draws import Draws
+from .choose import resolve
 from .engine import Engine
 from .keep import DRAWS_BYTES, Kept, choose, collect_program, generated, prediction_program
 from .mapped import Mapped
 from .options import Common
-from .program import nuts
-from .progress import Progress
+from .progress import Progress, Stage, stages_of
 from .protocol import Handover
 from .record import Record
+from .restrict import check_only
+from .stages import settled_apart
 from .start import PREDICT, PRIOR, begin, keys
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 2**28
 """A block keeps at most this much of draws on the devices."""
 PRIOR_DRAWS = 500
-LARGE = 10**5
-"""Latents of a chain from which warm-up and sampling are programs of their own."""
+Watch = Callable[[Stage, int, Any], None]
 
 
 def run(
@@ -50,25 +50,25 @@ def run(
     out: str | Path | None = None,
     progress: bool | None = None,
     predictive: bool = True,
-    watch: Callable[[Common, int, Any], None] | None = None,
+    watch: Watch | None = None,
 ) -> Result:
     """Draws from a posterior.
 
-    options: an inference program, as `ppl.nuts(...)` (default: NUTS).
+    options: an inference program, as `ppl.nuts(...)` or `ppl.map() >> ppl.nuts()` (default: chosen from the graph, see
+        `ppl.infer.choose`).
     seed: a whole number; the same seed, chains and mesh give the same draws.
     init: see `ppl.infer.start.begin`.
     keep: names of the quantities to keep (default: every latent and saved deterministic).
     out: a run folder to write draws to as they are made.
     progress: show a progress bar (default: when there is a terminal).
     predictive: also draw from the prior and posterior predictive and compute log likelihoods.
-    watch: called after each block with the stage's options, its transitions done so far and the block's info.
+    watch: called after each block with the stage, its transitions done so far and the block's info.
 
     An interrupt ends the run early; what was drawn is kept.
     """
     from ..result import Result
 
-    options = options if options is not None else nuts()
-    if not isinstance(options, Common):
+    if options is not None and not isinstance(options, Common):
         raise Diagnostic(
             "argument",
             f"expected an inference program, but got {type(options).__name__}",
@@ -78,20 +78,24 @@ def run(
         raise Diagnostic("argument", f"the seed must be a whole number from 0, not {seed!r}", where="seed")
     if not posterior.latents:
         raise Diagnostic("run", "the model has no latent quantity: there is nothing to infer")
+    options, reasons = resolve(options, posterior)
     started = time.perf_counter()
-    with Progress(progress, options) as bar:
+    program = settled_apart(options, sum(t.size for t in posterior.latents.values()))
+    with Progress(progress, program) as bar:
         bar.say("compiling")
-        setup = _Setup.of(posterior, options, tuple(keep) if keep is not None else None, predictive)
+        setup = _Setup.of(posterior, program, tuple(keep) if keep is not None else None, predictive)
         gradient, interrupted = setup.engines[-1].gradient, False
         extra = setup.after.types() if setup.after else {}
         shown = 1 if options.pooled else options.chains
         record = Record(posterior, setup.kept, extra, shown, options, out, int(seed))
+        record.notes += _notes(posterior, options, reasons)
         store = _Store(posterior, setup, record, int(seed))
         handover = None
         try:
             handover = begin(posterior, setup.engines[0], options.chains, int(seed), init)
-            for engine in setup.engines:
-                handover = _stage(engine, int(seed), handover, bar, store if engine.keep else None, watch)
+            for stage, engine in zip(stages_of(program), setup.engines, strict=True):
+                bar.begin(stage)
+                handover = _stage(stage, engine, int(seed), handover, bar, store if engine.keep else None, watch)
         except KeyboardInterrupt:
             interrupted = True
         prior = {}
@@ -105,13 +109,24 @@ def run(
     return Result(posterior, options, draws, int(seed), record.notes, interrupted, handover)
 
 
+def _notes(posterior: Posterior, options: Common, reasons: str | None) -> list[str]:
+    """What a user may not expect: a program that was chosen and is not the usual one, latents that never move."""
+    *_, last = options.stages()
+    found = [f"the program was chosen: {options}: {reasons}"] if reasons and last.name != "nuts" else []
+    if last.only is not None:
+        still = [n for n in posterior.latents if n not in last.only]
+        found += [f"{', '.join(still)} stayed in place: the last stage moves only {', '.join(last.only)}"] * bool(still)
+    return found
+
+
 def _stage(
+    stage: Stage,
     engine: Engine,
     seed: int,
     handover: Handover,
     bar: Progress,
     store: _Store | None,
-    watch: Callable[[Common, int, Any], None] | None,
+    watch: Watch | None,
 ) -> Handover:
     """One stage: its warm-up, until it has finished or the transitions are done, and its draws if they are stored."""
     options = engine.options
@@ -128,9 +143,9 @@ def _stage(
             if done >= options.warmup and store is not None:
                 store.add(engine, block.draws, info, (done - options.warmup) // options.thin)
             done += limit
-            bar.advance(options, done, info)
+            bar.advance(done, info)
             if watch is not None:
-                watch(options, done, info)
+                watch(stage, done, info)
             if done < options.warmup and bool(np.all(block.finished)):
                 done = options.warmup
     return engine.handover(state)
@@ -177,6 +192,8 @@ class _Setup:
 
     @classmethod
     def make(cls, posterior: Posterior, options: Common, keep: tuple[str, ...] | None, predictive: bool) -> _Setup:
+        for stage in options.stages():
+            check_only(stage.only, posterior.latents)
         chains, draws = options.chains, options.draws // options.thin
         gradient = posterior.gradient_program(chains, options.copies())
         fixed = {i.name: gradient.plan.layouts[i.name] for i in gradient.program.inputs_of("latent")}
@@ -184,20 +201,11 @@ class _Setup:
         after = _After.make(posterior, kept, fixed, chains, draws) if predictive else None
         collect = posterior.executable(collect_program(posterior, kept, chains, bool(after and after.parts)), fixed)
         data = posterior.hoisted(gradient)
-        *first, last = _apart(options.stages(), sum(t.size for t in posterior.latents.values()))
+        *first, last = options.stages()
         engines = [Engine(gradient, data, stage, _block_length(stage, None), keep=False) for stage in first]
         length = _block_length(last, kept)
         engines.append(Engine(gradient, data, last, length, collect, _store_data(posterior, collect)))
         return cls(tuple(engines), after, kept)
-
-
-def _apart(stages: tuple[Common, ...], latents: int) -> tuple[Common, ...]:
-    """For many latents the last stage's warm-up becomes a stage of its own: its program holds what adaptation needs,
-    the one that samples does not. For few, one program for both saves half of the compilation."""
-    *first, last = stages
-    if latents < LARGE or not last.warmup:
-        return stages
-    return (*first, last, dataclasses.replace(last, warmup=0))
 
 
 def str_plan(gradient: Executable) -> str:

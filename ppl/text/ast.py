@@ -14,7 +14,7 @@ The set is closed; a consumer that matches on these classes has covered the lang
     Define       a named value                [generated] eta[obs] = … [init …] @nosave
     Factor       a term of the log density    factor name = …
     Scan         a recurrence along a dim     scan t in time { … }
-    Infer        what to run                  infer nuts(chains = 4)
+    Infer        what to run, in stages       infer map() >> nuts(chains = 4)
 
     expressions  Integer Real Bool Text Name Unary Binary Call Index
     arguments    an expression, Keyword (over = k, whose value may be a NameList) or DimMap (x -> kx)
@@ -29,7 +29,8 @@ What the parser promises about a tree:
 - an `Integer` fits in 64 bits, a `Real` is finite, both are non-negative (a minus sign is a `Unary`);
 - no positional argument follows a `Keyword`, no keyword is given twice;
 - an `IndexStep` names the step of the `Scan` that it stands in, and stands nowhere else; `init` is in a scan only;
-- the options of `Infer` are literals: Integer, Real, Bool, Text, Name, a minus and a number, or a NameList;
+- a stage of `Infer` is a Call whose arguments are Keywords; their values are literals (Integer, Real, Bool, Text, Name,
+  a minus and a number, or a NameList) or Calls of the same kind;
 - expressions are at most `MAX_DEPTH` deep, so that recursive functions over them are safe.
 
 What it leaves to the translation, which knows the dims and the signatures: whether a name is declared, declared twice
@@ -278,10 +279,9 @@ class Scan(Node):
 
 @dataclass(frozen=True)
 class Infer(Node):
-    """`infer name(options)`."""
+    """`infer map() >> nuts(draws = 500)`: its stages, in their order."""
 
-    name: Name
-    options: tuple[Keyword, ...]
+    stages: tuple[Call, ...]
 
 
 @dataclass(frozen=True)

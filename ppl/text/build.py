@@ -13,7 +13,7 @@ from lark.visitors import Transformer_NonRecursive, v_args
 
 from ir.errors import Source, Span
 from ppl.text import ast
-from ppl.text.check import fail, is_literal, rewritten, verify_arguments, verify_depth, verify_step_indices
+from ppl.text.check import fail, rewritten, verify_arguments, verify_depth, verify_options, verify_step_indices
 
 FOREIGN_TYPES = {"float": "real", "double": "real", "Real": "real", "integer": "int", "Int": "int", "boolean": "bool"}
 LARGEST_INTEGER = 2**63 - 1
@@ -190,17 +190,13 @@ class Build(Transformer_NonRecursive):
         return ast.Define(name, dims, value, annotations, init=init, span=self._span(at))
 
     def infer(self, at, children):
-        name, arguments = children
-        for argument in arguments or ():
-            if not isinstance(argument, ast.Keyword):
-                fail(argument.span, f"an option of `{name}` is given by name", "give it a name, as in `draws = 1000`")
-            if not is_literal(argument.value):
-                fail(
-                    argument.value.span,
-                    f"the option `{argument.name}` must be a number, true, false, a string, a name or a list of names",
-                    "write its value out, as in `target_accept = 0.9`",
-                )
-        return ast.Infer(name, arguments or (), span=self._span(at))
+        return ast.Infer(children[0], span=self._span(at))
+
+    def program(self, at, children):
+        stages = tuple(child for child in children if isinstance(child, ast.Call))
+        for stage in stages:
+            verify_options(stage)
+        return stages
 
     def binary(self, at, children):
         left, op, right = children

@@ -24,6 +24,25 @@ def is_literal(value: ast.Expr | ast.NameList) -> bool:
     return isinstance(value, ast.Integer | ast.Real | ast.Bool | ast.Text | ast.Name | ast.NameList)
 
 
+def verify_options(call: ast.Call) -> None:
+    """An algorithm's options are given by name, and their values are literals or further algorithms."""
+    waiting = [call]
+    while waiting:
+        here = waiting.pop()
+        for argument in here.arguments:
+            if not isinstance(argument, ast.Keyword):
+                message = f"an option of `{here.function}` is given by name"
+                fail(argument.span, message, "give it a name, as in `draws = 1000`")
+            if isinstance(argument.value, ast.Call):
+                waiting.append(argument.value)
+            elif not is_literal(argument.value):
+                message = (
+                    f"the option `{argument.name}` must be a number, true, false, a string, a name, a list of names"
+                )
+                hint = "write its value out, as in `target_accept = 0.9`"
+                fail(argument.value.span, f"{message} or an algorithm, as `nuts()`", hint)
+
+
 def verify_arguments(arguments: list[ast.Argument]) -> None:
     """Positional arguments come first, and a keyword comes once."""
     seen: dict[str, ast.Keyword] = {}
@@ -42,7 +61,7 @@ def verify_arguments(arguments: list[ast.Argument]) -> None:
 
 def verify_depth(model: ast.Model) -> None:
     """Recursive functions over the tree are safe from Python's recursion limit."""
-    waiting: list[tuple[ast.Node, int]] = [(statement, 0) for statement in model.statements]
+    waiting: list[tuple[ast.Node, int]] = [(statement, 0) for statement in (*model.statements, *infer_of(model))]
     while waiting:
         node, depth = waiting.pop()
         if depth > ast.MAX_DEPTH:
@@ -52,6 +71,10 @@ def verify_depth(model: ast.Model) -> None:
                 "give a part of it a name of its own: `part = ...`, then use `part`",
             )
         waiting.extend((child, depth + 1) for child in ast.children(node))
+
+
+def infer_of(model: ast.Model) -> tuple[ast.Infer, ...]:
+    return (model.infer,) if model.infer is not None else ()
 
 
 def verify_step_indices(model: ast.Model) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ir.build import as_value, binary
-from ir.errors import Diagnostic, Span
+from ir.errors import Diagnostic, Source, Span
 from ir.graph import Value
 from ir.op import Op
 
 from ..dist.make import FAMILIES, make
+from ..infer.written import Call, Option, Written
 from ..io.declare import Declaration
 from ..trace import context as trace
 from ..trace.context import Context, DimSpec
@@ -57,11 +58,38 @@ def from_text(text: str, file: str = "<model>") -> Model:
     def body(context: Context, inputs: Mapping[str, Value]) -> None:
         _Elaboration(context, inputs, {d.name for d in declared}).run(tree)
 
-    infer = None
-    if tree.infer is not None:
-        options = {k.name.text: _literal(k.value) for k in tree.infer.options}
-        infer = (tree.infer.name.text, options, tree.infer.span)
+    infer = tuple(_call(stage) for stage in tree.infer.stages) if tree.infer is not None else None
     return Model(tree.name.text, specs, declared, body, text, infer)
+
+
+def program_from_text(text: str, file: str) -> Written:
+    """The inference program of a text that stands alone, as `map() >> nuts()` on a command line."""
+    lead, source = "infer ", Source(file, text)
+
+    def alone(span: Span) -> Span:
+        """The place in `text` of a place in the model file that it is read in."""
+        lines, shift = (span.line - 1, span.end_line - 1), len(lead)
+        start = max(1, span.column - shift * (lines[0] == 1))
+        return Span(source, max(1, lines[0]), start, max(1, lines[1]), span.end_column - shift * (lines[1] == 1))
+
+    try:
+        tree = parse(f"model m\n{lead}{text}\n", file)
+    except Diagnostic as error:
+        error.span = alone(error.span) if error.span is not None else None
+        error.hint = error.hint.replace(f"`{lead}", "`") if error.hint else None
+        raise
+    if tree.infer is None:
+        raise Diagnostic("argument", "no inference program is given", where=file, hint="for example nuts(draws = 500)")
+    return tuple(_call(stage, alone) for stage in tree.infer.stages)
+
+
+def _call(node: ast.Call, place: Callable[[Span], Span] = lambda span: span) -> Call:
+    options = tuple(
+        Option(k.name.text, _literal(k.value, place), place(k.span))
+        for k in node.arguments
+        if isinstance(k, ast.Keyword)
+    )
+    return Call(node.function.text, options, place(node.span), place(node.function.span))
 
 
 def _dims(tree: ast.Model) -> dict[str, DimSpec]:
@@ -141,13 +169,15 @@ def _error(span: Span, message: str, hint: str | None) -> Diagnostic:
     return Diagnostic("type", message, span=span, hint=hint)
 
 
-def _literal(node: Any) -> Any:
+def _literal(node: Any, place: Callable[[Span], Span]) -> Any:
+    if isinstance(node, ast.Call):
+        return (_call(node, place),)
     if isinstance(node, ast.NameList):
-        return [n.text for n in node.names]
+        return tuple(n.text for n in node.names)
     if isinstance(node, ast.Name):
         return node.text
     if isinstance(node, ast.Unary):
-        return -_literal(node.operand)
+        return -node.operand.value
     return node.value
 
 

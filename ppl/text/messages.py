@@ -31,7 +31,7 @@ EXAMPLES = {
     "GENERATED": "a generated value looks like `generated y_rep[obs] ~ Normal(eta, sigma)`",
     "FACTOR": "a factor looks like `factor penalty = -0.5 * sum(x^2, over = k)`",
     "SCAN": "a scan begins like `scan t in time {` and ends with `}`",
-    "INFER": "the last line looks like `infer nuts(chains = 4, draws = 1000)`",
+    "INFER": "the last line looks like `infer nuts(draws = 1000)` or `infer map() >> nuts(draws = 1000)`",
 }
 
 

@@ -209,14 +209,48 @@ def annotation(s: Situation) -> Diagnostic | None:
 
 
 def infer(s: Situation) -> Diagnostic | None:
-    """`infer nuts`, or a statement after `infer`."""
+    """`infer nuts`, `infer map() > nuts()`, `infer map() >>`, or a statement after `infer`."""
     if any(token.type == "INFER" for token in s.before) and s.at_start:
+        if s.found.type == "THEN":
+            return s.say("a program is written on one line", "move this line to the end of the one above")
         message = "`infer` is the last statement of a file"
         return s.say(message, "remove this line, or move it above the `infer` line")
-    if s.statement and s.statement[0].type == "INFER" and s.expected == {"LPAR"}:
-        return s.say("the options of `infer` stand in ( )", f"write `{s.insert_after(s.previous, '()')}`")
-    if s.statement and s.statement[0].type == "INFER" and s.expected == {"NAME"} and s.found.type in END:
-        return s.say("`infer` names no sampler", "write `infer nuts()`")
+    if not s.statement or s.statement[0].type != "INFER" or s.previous is None:
+        return None
+    if s.expected == {"LPAR"}:
+        whose = "infer" if len(s.statement) == 2 else s.previous
+        return s.say(f"the options of `{whose}` stand in ( )", f"write `{s.insert_after(s.previous, '()')}`")
+    if s.expected == {"NAME"}:
+        return _no_algorithm(s)
+    if s.found.type == "THEN" and s.open:
+        message = "`>>` joins the stages of a whole program; a part of one has a single algorithm"
+        return s.say(message, "close the brackets before it, or choose one of the two")
+    if "THEN" in s.expected and s.found.type not in END:
+        return _not_joined(s)
+    return None
+
+
+def _no_algorithm(s: Situation) -> Diagnostic | None:
+    """Where the name of an algorithm should stand."""
+    assert s.previous is not None
+    if s.found.type == "THEN":
+        line = s.replace(s.found, s.found, "")
+        return s.say("there is no algorithm before this `>>`", f"write `{' '.join(line.split())}`")
+    if s.found.type not in END:
+        return None
+    if s.previous.type == "THEN":
+        line = s.replace(s.previous, s.previous, "").rstrip()
+        return s.say("no algorithm follows this `>>`", f"write `{line} >> nuts()`", s.span(s.previous))
+    return s.say("`infer` names no sampler", "write `infer nuts()`")
+
+
+def _not_joined(s: Situation) -> Diagnostic | None:
+    """`map() > nuts()`, `map() | nuts()`, `map(), nuts()`, `map() nuts()`"""
+    if s.found.type == "NAME":
+        return s.say("the stages of a program are joined with `>>`", f"write `{s.insert_before(s.found, '>> ')}`")
+    if s.found.type in ("MORE", "MORE_EQUAL", "PLUS", "COMMA", "ARROW", "AND"):
+        line = s.replace(s.found, s.found, " >>" if s.found.type == "COMMA" else ">>")
+        return s.say("the stages of a program are joined with `>>`", f"write `{line}`")
     return None
 
 

@@ -26,7 +26,7 @@ def unparse(model: ast.Model) -> str:
         else:
             lines.extend(statement(s) for s in group)
     if model.infer:
-        lines.append(f"infer {model.infer.name}({listed(model.infer.options)})")
+        lines.append(f"infer {' >> '.join(expr(stage) for stage in model.infer.stages)}")
     return "\n".join(lines) + "\n"
 
 

@@ -13,6 +13,7 @@ from ir.dims import Dim, TensorType
 from ir.errors import Diagnostic, Source, Span
 from ir.graph import Program, Value
 
+from ..infer.written import Written
 from ..io.declare import Declaration
 from .context import Context, DimSpec, python_span
 
@@ -22,7 +23,7 @@ class Model:
     """A model before it meets data: its dims, its declared inputs, and a body that states it.
 
     `body(context, inputs)` runs the statements; `text` is what the run folder keeps; `infer` the inference program that
-    stands beside the model in its file: (name, options).
+    stands beside the model in its file.
     """
 
     name: str
@@ -30,7 +31,7 @@ class Model:
     declarations: tuple[Declaration, ...]
     body: Callable[[Context, Mapping[str, Value]], None] = field(repr=False)
     text: str = field(default="", repr=False)
-    infer: tuple[str, dict[str, Any], Span | None] | None = None
+    infer: Written | None = None
 
     def sizes(self, found: Mapping[str, int], overrides: Mapping[str, int] | None = None) -> dict[str, int]:
         """The size of every dim from those of the base dims; raises `Diagnostic` where one is not known."""

@@ -235,6 +235,7 @@ def test_run_folders_are_numbered_and_never_shared(here):
 
 def test_run_writes_a_folder_that_tells_everything(here, capsys):
     words = ["run", "radon.ppl", "--data", "radon.json", "--seed", "5", "--keep", "mu,alpha", "--no-predictive", *SHORT]
+    words += ["--fix", "beta=0.5", "--infer", "hmc(steps = 2) >> nuts(max_depth = 5)"]
     assert main(words) == 0
     told = capsys.readouterr().out
     assert "posterior, 2 chains × 20 draws" in told and "report: runs/radon-1/report.html" in told
@@ -244,12 +245,19 @@ def test_run_writes_a_folder_that_tells_everything(here, capsys):
     config = json.loads((folder / "config.json").read_text())
     assert (config["seed"], config["sizes"], config["mesh"]) == (5, {"obs": 5, "county": 3}, "1")
     assert config["command"] == ["meshbayes", *words] and config["sampler"]["draws"] == 20
+    stages = [(s["name"], s["chains"], s["warmup"], s["draws"], s.get("max_depth")) for s in config["stages"]]
+    assert stages == [("hmc", 2, 1000, 1000, None), ("nuts", 2, 20, 20, 5)]
+    assert config["sampler"]["program"] == "hmc(steps = 2) >> nuts(chains = 2, draws = 20, warmup = 20, max_depth = 5)"
+    assert config["fixed"] == {"beta": 0.5} and set(config["data"]) == {"floor", "cty", "y"}
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    assert [line["event"] for line in log] == ["start", "block", "block", "end"]
+    assert [line["event"] for line in log] == ["start", *22 * ["block"], "end"]
+    assert [(line["stage"], line["phase"], line["of"]) for line in log[20:23]] == [
+        ("hmc", "warm-up", 1000), ("nuts", "warm-up", 40), ("nuts", "sampling", 40)
+    ]  # fmt: skip
     assert log[-2]["done"] == 40 and len(log[-2]["step_size"]) == 2
     draws = open_run(folder)
     assert {n: v.shape for n, v in draws["posterior"].items()} == {"mu": (2, 20), "alpha": (2, 20, 3)}
-    assert set(draws.groups) == {"posterior", "sample_stats", "observed_data"}
+    assert set(draws.groups) == {"posterior", "sample_stats", "observed_data", "constant_data"}
     (folder / "report.html").unlink()
     assert "report.html" in printed(capsys, "report", str(folder))
     assert (folder / "report.html").stat().st_size > 10_000
@@ -272,7 +280,9 @@ def test_a_mesh_gets_virtual_devices_and_the_terminal_stays_clean(here):
     words = ("run", "line.py:line", "--data", "line.json", "--mesh", "row=2", "--out", "out", *SHORT)
     done = in_a_process(*words, folder=here)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "note: 2 virtual devices where JAX runs on the CPU\n"
+    note, chosen = done.stderr.splitlines()
+    assert note == "note: 2 virtual devices where JAX runs on the CPU"
+    assert chosen.startswith("note: nuts(chains = 2, draws = 20, warmup = 20) is run: 1 unconstrained dim, ")
     assert "report: out/report.html" in done.stdout
     assert json.loads((here / "out" / "config.json").read_text())["mesh"] == "row=2"
     draws = open_run(here / "out")

@@ -132,7 +132,7 @@ scan t in time {
   h[t] ~ Normal(h[t - 1], 1) init Normal(0, 1)  @noncentered
   u[t] = h[t] init "none"
 }
-infer nuts(chains = 4, dense = false, start = -1.5, keep = [s, z], method = fast)
+infer map() >> nuts(chains = 4, dense = false, start = -1.5, keep = [s, z], method = fast, part = hmc(steps = 3))
 """
     model = parse(text)
     kinds = [type(statement).__name__ for statement in model.statements]
@@ -144,7 +144,8 @@ infer nuts(chains = 4, dense = false, start = -1.5, keep = [s, z], method = fast
     assert [step.init is not None for step in scan.body] == [True, True]
     assert [(i.step.text, i.offset) for i in ast.walk(scan) if isinstance(i, ast.IndexStep)] == [("t", -1), ("t", 0)]
     assert model.statements[9].generated and not model.statements[8].generated
-    assert str(model.infer.options[2].value.operand.value) == "1.5"
+    assert [stage.function.text for stage in model.infer.stages] == ["map", "nuts"]
+    assert str(model.infer.stages[1].arguments[2].value.operand.value) == "1.5"
 
 
 def all_nodes(kind: type) -> list[type]:
@@ -256,13 +257,22 @@ STATEMENTS = st.one_of(
     node(ast.Factor, NAMES, EXPRESSIONS, ANNOTATIONS),
     node(ast.Scan, NAMES, NAMES, STEPS),
 )
-OPTIONS = st.lists(node(ast.Keyword, NAMES, ATOMS), max_size=2, unique_by=lambda k: k.name.text).map(tuple)
+LISTS = node(ast.NameList, st.lists(NAMES, min_size=1, max_size=2).map(tuple))
+
+
+def algorithms(values):
+    """Calls whose options are values by name."""
+    options = st.lists(node(ast.Keyword, NAMES, values), max_size=2, unique_by=lambda k: k.name.text).map(tuple)
+    return node(ast.Call, NAMES, options)
+
+
+STAGES = st.lists(algorithms(ATOMS | LISTS | algorithms(ATOMS)), min_size=1, max_size=3).map(tuple)
 
 
 @st.composite
 def programs(draw):
     statements = st.lists(STATEMENTS, max_size=3).map(tuple)
-    return draw(node(ast.Model, NAMES, statements, st.none() | node(ast.Infer, NAMES, OPTIONS)))
+    return draw(node(ast.Model, NAMES, statements, st.none() | node(ast.Infer, STAGES)))
 
 
 @given(programs())
@@ -271,7 +281,29 @@ def test_what_is_printed_parses_to_the_same_tree(model):
     assert parse(unparse(model)) == model
 
 
-PIECES = ["(", ")", "[", "]", "{", "}", ",", "=", "~", "\n", ";", "@", "->", "<", "1", "x", "data", "init", "scan", '"']
+PIECES = [
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    "=",
+    "~",
+    "\n",
+    ";",
+    "@",
+    "->",
+    "<",
+    "1",
+    "x",
+    "data",
+    "init",
+    "scan",
+    ">>",
+    '"',
+]
 PIECES += [
     "infer",
     "model",

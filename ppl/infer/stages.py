@@ -1,0 +1,85 @@
+"""Inference programs of several stages: `map() >> nuts()`.
+
+Each stage starts where the one before ended, with what that one learnt of the posterior's scales. Of a stage that is
+not the last only the warm-up is run, and none of its draws are kept: `warmup` is its length. The chains count their
+transitions on from stage to stage, so that no noise is used twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ir.errors import Diagnostic
+
+from .options import Common
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stages(Common):
+    """Several programs, one after the other. Its own options are the last one's, and `chains` that of them all."""
+
+    parts: tuple[Common, ...] = ()
+    name: ClassVar[str] = "stages"
+
+    def stages(self) -> tuple[Common, ...]:
+        return self.parts
+
+    def copies(self) -> float:
+        """The largest of its stages': their states do not live at the same time."""
+        return max(stage.copies() for stage in self.parts)
+
+    def statistics(self, info: Any) -> dict[str, np.ndarray]:
+        return self.parts[-1].statistics(info)
+
+    def written(self, leave_out: tuple[str, ...] = ()) -> str:
+        """The stages' texts; the number of chains stands at the last."""
+        *first, last = self.parts
+        return " >> ".join([*(stage.written(("chains", *leave_out)) for stage in first), last.written(leave_out)])
+
+
+LARGE = 10**5
+"""Latents of a chain from which warm-up and sampling are programs of their own."""
+_CHAINS = next(f.default for f in fields(Common) if f.name == "chains")
+
+
+def join(first: Common, then: Common) -> Stages:
+    """`first >> then`. The number of chains that is given to any stage counts for all."""
+    if not isinstance(then, Common):
+        hint = f"for example {first} >> nuts()"
+        raise Diagnostic("argument", f"{first} cannot go on with {then!r}: it is no inference program", hint=hint)
+    parts = (*first.stages(), *then.stages())
+    asked = {stage.chains: stage for stage in parts if "chains" in stage.given or stage.chains != _CHAINS}
+    if len(asked) > 1:
+        told = " and ".join(f"{stage.name} {n}" for n, stage in asked.items())
+        hint = "all stages run the same chains: give their number once"
+        raise Diagnostic("argument", f"the stages have different numbers of chains: {told}", hint=hint)
+    for stage in parts[:-1]:
+        check_goes_before(stage)
+    chains = next(iter(asked), _CHAINS)
+    return _of(tuple(replace(stage, chains=chains) for stage in parts))
+
+
+def settled_apart(program: Common, latents: int) -> Common:
+    """For many latents the last stage's warm-up becomes a stage of its own: its program holds what adaptation needs,
+    the one that samples does not. For few, one program for both saves half of the compilation."""
+    *first, last = program.stages()
+    if latents < LARGE or not last.resumes or not last.warmup:
+        return program
+    return _of((*first, last, replace(last, warmup=0)))
+
+
+def _of(parts: tuple[Common, ...]) -> Stages:
+    last = parts[-1]
+    return Stages(
+        chains=last.chains, draws=last.draws, warmup=last.warmup, thin=last.thin, block=last.block, parts=parts
+    )
+
+
+def check_goes_before(stage: Common) -> None:
+    """Raises a `Diagnostic` for a stage that would do nothing before another one."""
+    if not stage.warmup:
+        hint = "before another stage only the warm-up is run: give it one, as warmup = 200, or leave the stage out"
+        raise Diagnostic("argument", f"the stage {stage} has no warm-up, so that it would do nothing", hint=hint)
