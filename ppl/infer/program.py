@@ -14,6 +14,7 @@ from typing import Any
 from ir.errors import Diagnostic
 
 from .hamiltonian import HmcOptions, NutsOptions
+from .microcanonical import MclmcOptions
 from .options import Common
 
 FOREIGN = {
@@ -41,7 +42,7 @@ _ELSEWHERE = {
 }
 
 
-_PROGRAMS: dict[str, type[Common]] = {"nuts": NutsOptions, "hmc": HmcOptions}
+_PROGRAMS: dict[str, type[Common]] = {"nuts": NutsOptions, "hmc": HmcOptions, "mclmc": MclmcOptions}
 
 
 def nuts(**options: Any) -> NutsOptions:
@@ -52,6 +53,11 @@ def nuts(**options: Any) -> NutsOptions:
 def hmc(**options: Any) -> HmcOptions:
     """Hamiltonian Monte Carlo: `hmc(steps=10, jitter=0.5)` and the options that all samplers share."""
     return from_options("hmc", options)  # type: ignore[return-value]
+
+
+def mclmc(**options: Any) -> MclmcOptions:
+    """Microcanonical Langevin dynamics, unadjusted, for many latents: `mclmc(draws=10000, thin=10, warmup=4000)`."""
+    return from_options("mclmc", options)  # type: ignore[return-value]
 
 
 def from_options(name: str, options: Mapping[str, Any]) -> Common:
