@@ -28,15 +28,11 @@ from ir.errors import Diagnostic, InternalError
 
 from .isokinetic import Products, Scheme, kick, refreshment, turn
 from .leapfrog import when
-from .mclmc_adapt import Adapt, Schedule, Seen, after_transition, start_adapt
+from .mclmc_adapt import CLIMB, Adapt, Schedule, Seen, after_transition, start_adapt
 from .metric import Diagonal, Metric, identity
 from .protocol import MOMENTUM, Block, Collect, Handover, State, Target
 from .space import Space, Vector
 from .tracers import Tracers
-
-RECKLESS = 1e3
-"""Before a chain has come to the bulk, a step is rejected whose energy error is so many times d."""
-
 
 class MclmcInfo(NamedTuple):
     """Of a transition, [C, K]; `energy_variance` and `divergent` speak of all transitions since the last kept one."""
@@ -153,7 +149,7 @@ class Mclmc:
             step = carry.step._replace(kinetic=carry.step.kinetic + closing.kinetic)
             ended = at_end & (done > 0)
             now = Schedule(*(jnp.where(ended, f[jnp.maximum(done - 1, 0)], jnp.zeros((), f.dtype)) for f in flags))
-            walk, row, rejected = self._judge(walk, step, now, ended)
+            walk, row, rejected = self._judge(walk, step, products.gg, now, ended)
             # A row that is written too early is written again when its transition has ended.
             info = lax.dynamic_update_index_in_dim(carry.info, row, done - at_end, axis=1)
             kept = ended & (done % self.thin == 0)
@@ -187,14 +183,19 @@ class Mclmc:
         found = self.space.dots(pairs)
         return Products(*(found[i] for i in range(len(pairs))))
 
-    def _judge(self, walk: Walk, step: _Step, now: Schedule, ended: jax.Array) -> tuple[Walk, jax.Array, jax.Array]:
+    def _judge(
+        self, walk: Walk, step: _Step, gg: jax.Array, now: Schedule, ended: jax.Array
+    ) -> tuple[Walk, jax.Array, jax.Array]:
         """Ends a transition where `ended`: the walk without rejected steps and adapted, the info's row, what was
         rejected."""
         state, adapt = walk.state, walk.adapt
         stepped = ended & step.moving
-        error = jnp.where(stepped, step.kinetic - (state.log_density - step.log_density), 0.0)
-        threshold = jnp.where(now.strict, jnp.sqrt(self.clip * self.wanted * self.dims), RECKLESS * self.dims)
-        rejected = stepped & ~(jnp.abs(error) <= threshold)
+        gain = state.log_density - step.log_density
+        error = jnp.where(stepped, step.kinetic - gain, 0.0)
+        threshold = float(np.sqrt(self.clip * self.wanted * self.dims))
+        small = jnp.abs(error) <= threshold
+        climbed = ~small & ~adapt.known & ~now.strict & jnp.isfinite(error) & (gain > CLIMB * np.sqrt(self.dims))
+        rejected = stepped & ~small & ~climbed
 
         def undo(position: Vector) -> Vector:
             if step.origin:
@@ -203,6 +204,7 @@ class Mclmc:
             return self.space.axpy(back, adapt.metric.push(walk.direction), position)
 
         position = when(jnp.any(rejected), undo, state.position)
+        turned = step.size * jnp.sqrt(gg) / self.dims
         log_density = jnp.where(rejected, step.log_density, state.log_density)
         state = state._replace(position=position, log_density=log_density)
         square = jnp.where(rejected, threshold, error) ** 2 / self.dims
@@ -222,8 +224,7 @@ class Mclmc:
             adapt = adapt._replace(series=when(now.trace > 0, trace, adapt.series))
         fresh = walk.fresh | rejected
         if self.warm:
-            energy = jnp.where(rejected, np.inf, square / self.wanted)
-            seen = Seen(stepped, ~rejected, energy, log_density, position, state.gradient)
+            seen = Seen(stepped, rejected, square / self.wanted, climbed, turned, log_density, position, state.gradient)
             new = after_transition(adapt, self.space, flags, seen, self.every if self._tracing else 0)
             fresh, adapt = fresh | (flags.renew if adapt.mean else False), new
         return Walk(state, walk.direction, fresh, adapt, since), row, rejected

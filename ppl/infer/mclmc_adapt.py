@@ -1,18 +1,19 @@
 """Adaptation of the unadjusted microcanonical sampler, per chain and never pooled, all of it masked arithmetic.
 
-The warm-up has four parts (`make_schedule`): the chain comes from its start to the bulk of the posterior; the metric is
-learnt, first from squared gradients, which need no mixing, then from the variances of draws (Welford's, not the Fisher
-geometric mean, which shrinks slow directions); the path length L is set from the autocorrelation times of tracers; at
-the end the step size stands still, and is corrected by the energy errors it has.
+Through the first windows of the warm-up the chain comes from its start to the bulk of the posterior, where its log
+density is at rest, then the metric is learnt; after them the path length L is set from the autocorrelation times of
+tracers; at the end the step size stands still, and is corrected by the energy errors it has (`make_schedule`).
 
 - Step size: energy errors grow with its third power, so a block of mean E^2 / d = V corrects it by (V wanted / V)^(1/6).
   Blocks are plain means, each term clipped, so that a rare large error counts as what it is and not as nothing.
-- Variances are weighted by the third power of the transition's number, so that the way there is forgotten, and only
-  count once the log density has stopped drifting: until then their sums are begun again.
+- The first metric is 1 / mean g^2 of a window at rest: gradients need no mixing. Later ones are the variances of draws
+  (Welford's, not the Fisher geometric mean, which shrinks slow directions) in which the t-th transition weighs t^3, so
+  that early ones are forgotten. A window in which the log density drifts changes nothing and its sums are begun again.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -33,12 +34,19 @@ _TAU = 0.4
 """L is so many autocorrelation lengths (Robnik et al. 2023)."""
 _CLIP = 100.0
 """E^2 / d counts for at most so many times what is wanted of it."""
-_FIRST_BLOCK, _LAST_BLOCK, _GROWTH = 5.0, 64.0, 1.5
+_FIRST_BLOCK, _LATE, _LAST_BLOCK, _GROWTH = 5.0, 20.0, 64.0, 1.5
 _POWER = 3
+CLIMB = 3.0
+"""A step whose log density rises by so many sqrt(d) climbs towards the bulk, whatever its energy error."""
+_TURNS = 3.0
+"""A window has moved if its steps, in units of posterior deviations, are so long in all ..."""
+_REJECTED = 0.1
+"""... and at most such a part of them was rejected."""
 _SHRINK = 10.0
 """Weight, in transitions, of the former metric beside the draws."""
-_DRIFT = 2.0
-"""The log density drifts if its means in two halves of a window differ by more than so many deviations in a half."""
+_DRIFT, _WIDE = 2.5, 4.0
+"""The log density is not at rest if its means in two halves of a window differ by more than so many of its deviations
+in a half, or if these are so many times a Gaussian's, sqrt(d / 2)."""
 ROWS = 512
 """Rows of the tracers' series."""
 
@@ -47,11 +55,10 @@ class Schedule(NamedTuple):
     """What to do after each transition, [K] each."""
 
     adapt_step: np.ndarray | jax.Array  # its energy error corrects the step size
-    strict: np.ndarray | jax.Array  # steps of large energy error are rejected
-    gradients: np.ndarray | jax.Array  # the squared gradient enters the moments
-    draws: np.ndarray | jax.Array  # the draw enters the moments
+    strict: np.ndarray | jax.Array  # steps of large energy error are rejected, whether the chain is in the bulk or not
+    learn: np.ndarray | jax.Array  # it enters the moments
     late: np.ndarray | jax.Array  # it lies in the second half of its window
-    renew: np.ndarray | jax.Array  # the moments become the metric
+    renew: np.ndarray | jax.Array  # the window ends, and the moments become the metric
     trace: np.ndarray | jax.Array  # int32: the tracers are written to this row, from 1
     set_length: np.ndarray | jax.Array  # L from the tracers
     fix: np.ndarray | jax.Array  # the averaged step size stands from here on, and its errors are counted
@@ -62,27 +69,32 @@ class Schedule(NamedTuple):
         return Schedule(*(np.pad(f[start : start + length], (0, max(0, start + length - len(f)))) for f in self))
 
 
+_WINDOWS = (0.01, 0.02, 0.035, 0.055, 0.08, 0.11, 0.15, 0.2, 0.27, 0.36, 0.48, 0.62)
+"""Where windows of the metric end, as parts of the warm-up."""
+_TRACED, _TUNED = 0.67, 0.9
+_SHORTEST = 50
+"""A shorter warm-up adapts the step size alone."""
+
+
 def make_schedule(warmup: int, draws: int) -> Schedule:
-    """Parts of the warm-up: way 2 %, gradients to 10 %, draws to 60 %, step size to 66 %, tracers to 90 %, check."""
+    """Windows of the metric to 62 % of the warm-up, tracers from 67 % to 90 %, then the check of the step size."""
     n = warmup + draws
     index = np.arange(n)
     part = lambda a, b: (index >= round(a * warmup)) & (index < round(b * warmup))  # noqa: E731
-    renew, late, gradients, walks = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, bool)
-    if warmup >= 50:
-        gradients, walks = part(0.02, 0.1), part(0.1, 0.6)
-        for a, b in ((0.02, 0.05), (0.05, 0.1), (0.1, 0.16), (0.16, 0.25), (0.25, 0.4), (0.4, 0.6)):
+    learn, late, renew, tuned = (np.zeros(n, bool) for _ in range(4))
+    trace = np.zeros(n, np.int32)
+    if warmup >= _SHORTEST:
+        learn = part(0, _WINDOWS[-1])
+        for a, b in pairwise((0.0, *_WINDOWS)):
             late |= part((a + b) / 2, b)
             renew[round(b * warmup) - 1] = True
-    trace = np.zeros(n, np.int32)
-    traced = np.flatnonzero(part(0.66, 0.9))[:: stride(warmup)]
-    trace[traced] = 1 + np.arange(len(traced))
-    at = lambda a: index == round(a * warmup) - 1  # noqa: E731
-    tuned = at(0.9) if warmup >= 50 else np.zeros(n, bool)
+        traced = np.flatnonzero(part(_TRACED, _TUNED))[:: stride(warmup)]
+        trace[traced] = 1 + np.arange(len(traced))
+        tuned = index == round(_TUNED * warmup) - 1
     return Schedule(
         adapt_step=index < warmup,
-        strict=index >= round(0.1 * warmup),
-        gradients=gradients,
-        draws=walks,
+        strict=index >= round(_WINDOWS[-1] * warmup),
+        learn=learn,
         late=late,
         renew=renew,
         trace=trace,
@@ -99,11 +111,11 @@ def stride(warmup: int) -> int:
 
 def rows(warmup: int) -> int:
     """Rows of the tracers' series."""
-    return -(-_traced(warmup) // stride(warmup))
+    return -(-_traced(warmup) // stride(warmup)) if _traced(warmup) else 0
 
 
 def _traced(warmup: int) -> int:
-    return round(0.9 * warmup) - round(0.66 * warmup)
+    return round(_TUNED * warmup) - round(_TRACED * warmup) if warmup >= _SHORTEST else 0
 
 
 class Adapt(NamedTuple):
@@ -117,12 +129,13 @@ class Adapt(NamedTuple):
     block: jax.Array  # transitions it is to have
     log_average: jax.Array  # mean log step size of the late blocks
     averaged: jax.Array  # their transitions
-    density: jax.Array  # [C, 2, 3]: count, sum and sum of squares of l - l0 in both halves of a window
+    density: jax.Array  # [C, 2, 5]: of both halves of a window: count, sum and squares of l - l0, rejected, turned
     density_start: jax.Array  # l0
     weight: jax.Array  # transitions in the moments
     mean: Vector  # {} where the metric is not adapted
     variance: Vector
-    known: jax.Array  # bool[C]: the metric is not learnt from gradients
+    known: jax.Array  # bool[C]: the chain was at rest in the window before; at the start, its metric was handed over
+    drawn: jax.Array  # bool[C]: the metric comes from draws, or was handed over
     series: jax.Array  # [C, rows, tracers]
 
 
@@ -147,12 +160,13 @@ def start_adapt(
         block=each(_FIRST_BLOCK),
         log_average=jnp.log(step),
         averaged=each(0.0),
-        density=jnp.zeros((space.chains, 2, 3), jnp.float64),
+        density=jnp.zeros((space.chains, 2, 5), jnp.float64),
         density_start=each(0.0),
         weight=each(0.0),
         mean=space.zeros() if learn else {},
         variance=space.zeros() if learn else {},
         known=jnp.full(space.chains, known, bool),
+        drawn=jnp.full(space.chains, known, bool),
         series=jnp.zeros((space.chains, *series), jnp.float64),
     )
 
@@ -161,8 +175,10 @@ class Seen(NamedTuple):
     """What adaptation sees of a transition."""
 
     moved: jax.Array  # bool[C]: it was a step, not a rest
-    good: jax.Array  # bool[C]: the gradient belongs to the position (not so after a rejected step)
-    energy: jax.Array  # E^2 / d over what is wanted; large for a rejected step
+    rejected: jax.Array  # bool[C]
+    energy: jax.Array  # E^2 / d over what is wanted
+    climbed: jax.Array  # bool[C]: a large error was let pass
+    turned: jax.Array  # eps |g| / d, about eps / sqrt(d) in a whitened bulk, in any units
     log_density: jax.Array
     position: Vector
     gradient: Vector
@@ -182,13 +198,16 @@ def after_transition(adapt: Adapt, space: Space, flags: Schedule, seen: Seen, ev
 
 
 def _step_size(adapt: Adapt, flags: Schedule, seen: Seen) -> Adapt:
-    used = flags.adapt_step & seen.moved
-    energy = adapt.energy + jnp.where(used, jnp.minimum(seen.energy, _CLIP), 0.0)
+    # A step that climbs tells nothing: far below the bulk the log density rises by orders of magnitude.
+    used = flags.adapt_step & seen.moved & ~seen.climbed
+    error = jnp.where(seen.rejected, _CLIP, jnp.minimum(seen.energy, _CLIP))
+    energy = adapt.energy + jnp.where(used, error, 0.0)
     count = adapt.count + used
-    full = used & (count >= adapt.block)
+    # A step that is rejected while the order of magnitude is looked for need not be seen again.
+    full = used & ((count >= adapt.block) | (seen.rejected & (adapt.block < _LATE)))
     factor = (energy / jnp.maximum(count, 1.0) + 1e-12) ** (-1 / 6)
     # Late blocks are averaged; the first ones still look for the order of magnitude.
-    late = full & (count >= 20)
+    late = full & (count >= _LATE)
     averaged = adapt.averaged + jnp.where(late, count, 0.0)
     log_used = jnp.log(adapt.step * jnp.clip(factor, 0.3, 2.0))
     gain = jnp.where(late, count / jnp.maximum(averaged, 1.0), 0.0)
@@ -217,13 +236,13 @@ def _set_length(adapt: Adapt, mask: jax.Array, every: int) -> Adapt:
 
 
 def _moments(space: Space, adapt: Adapt, flags: Schedule, seen: Seen) -> Adapt:
-    gradients, draws = flags.gradients & ~adapt.known & seen.good, flags.draws
-    adding = gradients | draws
+    gradients = flags.learn & ~adapt.known & ~seen.rejected
+    adding = gradients | (flags.learn & adapt.known)
     # The log density of both halves of the window.
     l0 = jnp.where(adapt.density[:, 0, 0] == 0, seen.log_density, adapt.density_start)
     off = seen.log_density - l0
-    row = jnp.stack([jnp.ones_like(off), off, off * off], axis=1)
-    half = jnp.stack([adding & ~flags.late, adding & flags.late], axis=1)
+    row = jnp.stack([jnp.ones_like(off), off, off * off, seen.rejected * 1.0, seen.turned * seen.moved], axis=1)
+    half = jnp.stack([flags.learn & ~flags.late, flags.learn & flags.late], axis=1)
     density = adapt.density + jnp.where(half[:, :, None], row[:, None, :], 0.0)
     weight = adapt.weight + adding
     share = jnp.where(adding, (_POWER + 1) / (weight + _POWER), 0.0)
@@ -246,13 +265,15 @@ def _moments(space: Space, adapt: Adapt, flags: Schedule, seen: Seen) -> Adapt:
 
 def _renew(space: Space, adapt: Adapt, flags: Schedule) -> Adapt:
     """The moments become the metric of the chains whose log density is at rest."""
-    n, s, q = (adapt.density[..., i] for i in range(3))
+    n, s, q, rejected, turned = (adapt.density[..., i] for i in range(5))
     means = s / jnp.maximum(n, 1.0)
     spread = jnp.sqrt(jnp.maximum(q / jnp.maximum(n, 1.0) - means**2, 0.0).mean(axis=1))
-    rest = (n > 1).all(axis=1) & (jnp.abs(means[:, 1] - means[:, 0]) <= _DRIFT * spread)
-    from_gradient = flags.gradients & ~adapt.known
-    renewed = flags.renew & (adapt.weight >= 5) & jnp.where(from_gradient, True, rest & flags.draws)
-    again = flags.renew & (from_gradient | ~rest)
+    moved = (turned.sum(axis=1) >= _TURNS) & (rejected.sum(axis=1) <= _REJECTED * n.sum(axis=1))
+    rest = moved & (n > 1).all(axis=1) & (jnp.abs(means[:, 1] - means[:, 0]) <= _DRIFT * spread)
+    rest &= spread <= _WIDE * np.sqrt(space.degrees / 2)
+    from_gradient = flags.renew & ~adapt.known
+    renewed = flags.renew & (adapt.weight >= 5) & (rest | (from_gradient & ~adapt.drawn))
+    again = flags.renew & (from_gradient | ~rest)  # what comes next may be the other kind of moment
     metric = adapt.metric
     assert isinstance(metric, Diagonal)
     scale = {}
@@ -266,7 +287,9 @@ def _renew(space: Space, adapt: Adapt, flags: Schedule) -> Adapt:
     zeros = space.zeros()
     return adapt._replace(
         metric=Diagonal(scale),
-        step=jnp.where(renewed & from_gradient, FIRST_STEP, adapt.step),
+        known=jnp.where(flags.renew, rest, adapt.known),
+        drawn=adapt.drawn | (renewed & ~from_gradient),
+        step=jnp.where(renewed & from_gradient, jnp.minimum(adapt.step, FIRST_STEP), adapt.step),
         block=jnp.where(renewed, _FIRST_BLOCK, adapt.block),
         energy=jnp.where(renewed, 0.0, adapt.energy),
         count=jnp.where(renewed, 0.0, adapt.count),
