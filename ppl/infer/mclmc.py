@@ -34,6 +34,11 @@ from .protocol import MOMENTUM, Block, Collect, Handover, State, Target
 from .space import Space, Vector
 from .tracers import Tracers
 
+BRAKE, RELEASE, SLOWEST = 0.5, 1.1, 1 / 16
+"""A rejected step is followed by shorter ones, which grow again: a chain that has come to where the posterior is stiff
+would else have most of its steps rejected there."""
+
+
 class MclmcInfo(NamedTuple):
     """Of a transition, [C, K]; `energy_variance` and `divergent` speak of all transitions since the last kept one."""
 
@@ -53,6 +58,7 @@ class Walk(NamedTuple):
     direction: Vector  # up to its length
     fresh: jax.Array  # bool[C]: the direction is to be drawn anew
     adapt: Adapt
+    brake: jax.Array  # float64[C]: the part of the step size that is used
     since: jax.Array  # float64[C, 3]: sum of E^2 / d, steps, and rejected ones since the last kept draw
 
 
@@ -114,7 +120,8 @@ class Mclmc:
         learn = self.learn and self.warm and isinstance(metric, Diagonal)
         series = (self.rows, Tracers(self.space).size) if self._tracing else (0, 0)
         adapt = start_adapt(self.space, metric, step, self.length, known, learn, series)
-        return Walk(begin.state, self.space.zeros(), jnp.ones(c, bool), adapt, jnp.zeros((c, 3), jnp.float64))
+        brake, since = jnp.ones(c, jnp.float64), jnp.zeros((c, 3), jnp.float64)
+        return Walk(begin.state, self.space.zeros(), jnp.ones(c, bool), adapt, brake, since)
 
     def handover(self, state: Walk) -> Handover:
         return Handover(state.state, state.adapt.metric, state.adapt.step)
@@ -225,9 +232,11 @@ class Mclmc:
         fresh = walk.fresh | rejected
         if self.warm:
             seen = Seen(stepped, rejected, square / self.wanted, climbed, turned, log_density, position, state.gradient)
-            new = after_transition(adapt, self.space, flags, seen, self.every if self._tracing else 0)
+            new = after_transition(adapt, self.space, flags, seen, self.every, Tracers(self.space).weights)
             fresh, adapt = fresh | (flags.renew if adapt.mean else False), new
-        return Walk(state, walk.direction, fresh, adapt, since), row, rejected
+        brake = jnp.where(rejected, jnp.maximum(walk.brake * BRAKE, SLOWEST), walk.brake)
+        brake = jnp.where(stepped & ~rejected, jnp.minimum(brake * RELEASE, 1.0), brake)
+        return Walk(state, walk.direction, fresh, adapt, brake, since), row, rejected
 
     def _move(
         self,
@@ -243,7 +252,7 @@ class Mclmc:
         """One turn, one drift and one gradient, for the chains that do not rest, if `go`."""
         space, root = self.space, float(np.sqrt(self.dims))
         state, first = walk.state, phase == 0
-        size = jnp.where(first, walk.adapt.step * root, step.size)
+        size = jnp.where(first, walk.adapt.step * walk.brake * root, step.size)
         moving = jnp.where(first, ~walk.fresh, step.moving)
         refresh = jnp.where(first, refreshment(size, walk.adapt.length * root, self.dims), 0.0)
         made = turn(products, closing, refresh, size * _at(self.scheme.opening, phase), self.dims)

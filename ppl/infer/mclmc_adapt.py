@@ -45,8 +45,8 @@ _REJECTED = 0.1
 _SHRINK = 10.0
 """Weight, in transitions, of the former metric beside the draws."""
 _DRIFT, _WIDE = 2.5, 4.0
-"""The log density is not at rest if its means in two halves of a window differ by more than so many of its deviations
-in a half, or if these are so many times a Gaussian's, sqrt(d / 2)."""
+"""The log density is not at rest if its means in two halves of a window differ by more than so many of its deviations,
+those in a half or a Gaussian's, sqrt(d / 2); or if the former are so many times the latter."""
 ROWS = 512
 """Rows of the tracers' series."""
 
@@ -184,14 +184,16 @@ class Seen(NamedTuple):
     gradient: Vector
 
 
-def after_transition(adapt: Adapt, space: Space, flags: Schedule, seen: Seen, every: int) -> Adapt:
+def after_transition(
+    adapt: Adapt, space: Space, flags: Schedule, seen: Seen, every: int, weights: np.ndarray
+) -> Adapt:
     """Adaptation after a transition where `flags`, [C] each, say so.
 
-    every: transitions between two rows of the tracers' series, which has been written; 0: L stays.
+    every: transitions between two rows of the tracers' series, which has been written; weights: the tracers'.
     """
     adapt = _step_size(adapt, flags, seen)
-    if every and adapt.series.size:
-        adapt = when(jnp.any(flags.set_length), lambda a: _set_length(a, flags.set_length, every), adapt)
+    if adapt.series.size:
+        adapt = when(jnp.any(flags.set_length), lambda a: _set_length(a, flags.set_length, every, weights), adapt)
     if adapt.mean:
         adapt = _moments(space, adapt, flags, seen)
     return adapt
@@ -229,9 +231,9 @@ def _step_size(adapt: Adapt, flags: Schedule, seen: Seen) -> Adapt:
     )
 
 
-def _set_length(adapt: Adapt, mask: jax.Array, every: int) -> Adapt:
+def _set_length(adapt: Adapt, mask: jax.Array, every: int, weights: np.ndarray) -> Adapt:
     """L = 0.4 eps tau, for the chains of `mask`."""
-    found = _TAU * adapt.step * every * autocorrelation_time(adapt.series)
+    found = _TAU * adapt.step * every * autocorrelation_time(adapt.series, weights)
     return adapt._replace(length=jnp.where(mask & jnp.isfinite(found), jnp.clip(found, *LENGTHS), adapt.length))
 
 
@@ -269,8 +271,9 @@ def _renew(space: Space, adapt: Adapt, flags: Schedule) -> Adapt:
     means = s / jnp.maximum(n, 1.0)
     spread = jnp.sqrt(jnp.maximum(q / jnp.maximum(n, 1.0) - means**2, 0.0).mean(axis=1))
     moved = (turned.sum(axis=1) >= _TURNS) & (rejected.sum(axis=1) <= _REJECTED * n.sum(axis=1))
-    rest = moved & (n > 1).all(axis=1) & (jnp.abs(means[:, 1] - means[:, 0]) <= _DRIFT * spread)
-    rest &= spread <= _WIDE * np.sqrt(space.degrees / 2)
+    usual = float(np.sqrt(space.degrees / 2))
+    still = jnp.abs(means[:, 1] - means[:, 0]) <= _DRIFT * jnp.maximum(spread, usual)
+    rest = moved & still & (n > 1).all(axis=1) & (spread <= _WIDE * usual)
     from_gradient = flags.renew & ~adapt.known
     renewed = flags.renew & (adapt.weight >= 5) & (rest | (from_gradient & ~adapt.drawn))
     again = flags.renew & (from_gradient | ~rest)  # what comes next may be the other kind of moment

@@ -57,6 +57,17 @@ class Tracers:
     def size(self) -> int:
         return sum(len(p) for p in self.places.values()) + (PROJECTIONS if self.projected else 0)
 
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Of each tracer in a mean over latents, in which hyper-parameters count as much as fields; the sum is 1."""
+        counts = []
+        for site in self.space.sites:
+            ends = np.cumsum([0, *(math.prod(p.shape) for p in site.parts or (site,))])
+            found = np.searchsorted(ends, self.places[site.name], side="right")
+            counts += np.unique(found, return_counts=True)[1].tolist()
+        counts += [PROJECTIONS] if self.projected else []
+        return np.concatenate([np.full(n, 1 / (n * len(counts))) for n in counts])
+
     def read(self, position: Vector) -> jax.Array:
         """float64[C, size]; one all-reduce."""
         own = [self._elements(site, position[site.name]) for site in self.space.sites]
@@ -104,8 +115,9 @@ def _choose(name: str, size: int) -> np.ndarray:
     return np.unique(rng.integers(0, size, min(PIXELS, size)))
 
 
-def autocorrelation_time(series: jax.Array) -> jax.Array:
-    """float64[C]: the mean over tracers of the integrated autocorrelation time of series[C, N, T], in its rows.
+def autocorrelation_time(series: jax.Array, weights: np.ndarray) -> jax.Array:
+    """float64[C]: the mean over tracers, of these weights, of the integrated autocorrelation time of series[C, N, T],
+    in its rows.
 
     Geyer's initial positive sequence: pairs of autocorrelations are summed while they are positive. Tracers that do not
     move are left out; NaN if none does.
@@ -120,4 +132,4 @@ def autocorrelation_time(series: jax.Array) -> jax.Array:
     pairs = rho[:, ::2] + rho[:, 1::2]
     positive = jnp.cumprod(pairs > 0, axis=1, dtype=jnp.int32)
     time = 2 * jnp.sum(pairs * positive, axis=1) - 1
-    return jnp.sum(jnp.where(moving, time, 0.0), axis=1) / jnp.sum(moving, axis=1)
+    return jnp.sum(jnp.where(moving, time * weights, 0.0), axis=1) / jnp.sum(moving * weights, axis=1)
