@@ -1,7 +1,7 @@
 """Isokinetic motion: the scalars of microcanonical dynamics, in which a direction of unit length turns uphill.
 
-With whitened gradient g = F^T grad l(x) and direction |u| = 1 in d dims, the flow x' = F u, u' = (1 - u u^T) g / (d - 1)
-keeps exp(l) and the uniform measure of u (Robnik, De Luca, Silverstein & Seljak 2023, arXiv:2212.08549). It is split
+With whitened gradient g = F^T grad l(x) and direction |u| = 1 in d dims, x' = F u, u' = (1 - u u^T) g / (d - 1) keeps
+exp(l) and the uniform measure of u (Robnik, De Luca, Silverstein & Seljak 2023, arXiv:2212.08549). It is split
 into drifts, x += h F u, and kicks, exact in closed form (Steeg & Galstyan 2021, arXiv:2111.02434): with e = g / |g|,
 c = <u, e>, del = h |g| / (d - 1), z = exp(-del),
 

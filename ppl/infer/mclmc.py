@@ -59,6 +59,7 @@ class Walk(NamedTuple):
     fresh: jax.Array  # bool[C]: the direction is to be drawn anew
     adapt: Adapt
     brake: jax.Array  # float64[C]: the part of the step size that is used
+    size: jax.Array  # float64[C]: eps of the last step, whose closing kick is still due
     since: jax.Array  # float64[C, 3]: sum of E^2 / d, steps, and rejected ones since the last kept draw
 
 
@@ -67,7 +68,6 @@ class _Step(NamedTuple):
 
     moving: jax.Array  # bool[C]: it is one, not a rest
     kinetic: jax.Array  # dK so far
-    size: jax.Array  # eps
     log_density: jax.Array  # where it began
     origin: Vector  # there too, where a step has several drifts, else {}
 
@@ -120,8 +120,8 @@ class Mclmc:
         learn = self.learn and self.warm and isinstance(metric, Diagonal)
         series = (self.rows, Tracers(self.space).size) if self._tracing else (0, 0)
         adapt = start_adapt(self.space, metric, step, self.length, known, learn, series)
-        brake, since = jnp.ones(c, jnp.float64), jnp.zeros((c, 3), jnp.float64)
-        return Walk(begin.state, self.space.zeros(), jnp.ones(c, bool), adapt, brake, since)
+        brake, size, since = jnp.ones(c, jnp.float64), jnp.zeros(c, jnp.float64), jnp.zeros((c, 3), jnp.float64)
+        return Walk(begin.state, self.space.zeros(), jnp.ones(c, bool), adapt, brake, size, since)
 
     def handover(self, state: Walk) -> Handover:
         return Handover(state.state, state.adapt.metric, state.adapt.step)
@@ -150,7 +150,7 @@ class Mclmc:
             closing = kick(
                 products.gg,
                 products.ug / jnp.sqrt(jnp.maximum(products.uu, 1e-300)),
-                carry.step.size * _at(self.scheme.closing, phase),
+                walk.size * _at(self.scheme.closing, phase),
                 self.dims,
             )
             step = carry.step._replace(kinetic=carry.step.kinetic + closing.kinetic)
@@ -174,7 +174,7 @@ class Mclmc:
         info = jnp.zeros((c, length, len(MclmcInfo._fields)), jnp.float64)
         zero = jnp.zeros(c, jnp.float64)
         origin = state.state.position if gradients > 1 else {}
-        step = _Step(jnp.zeros(c, bool), zero, zero, state.state.log_density, origin)
+        step = _Step(jnp.zeros(c, bool), zero, state.state.log_density, origin)
         carry = _Carry(jnp.zeros((), jnp.int32), state, step, draws, info)
         carry = lax.while_loop(lambda k: k.round <= limit * gradients, advance, carry)
         walk = carry.walk
@@ -207,11 +207,11 @@ class Mclmc:
         def undo(position: Vector) -> Vector:
             if step.origin:
                 return self.space.where(rejected, step.origin, position)
-            back = jnp.where(rejected, -step.size, 0.0)
+            back = jnp.where(rejected, -walk.size, 0.0)
             return self.space.axpy(back, adapt.metric.push(walk.direction), position)
 
         position = when(jnp.any(rejected), undo, state.position)
-        turned = step.size * jnp.sqrt(gg) / self.dims
+        turned = walk.size * jnp.sqrt(gg) / self.dims
         log_density = jnp.where(rejected, step.log_density, state.log_density)
         state = state._replace(position=position, log_density=log_density)
         square = jnp.where(rejected, threshold, error) ** 2 / self.dims
@@ -236,7 +236,7 @@ class Mclmc:
             fresh, adapt = fresh | (flags.renew if adapt.mean else False), new
         brake = jnp.where(rejected, jnp.maximum(walk.brake * BRAKE, SLOWEST), walk.brake)
         brake = jnp.where(stepped & ~rejected, jnp.minimum(brake * RELEASE, 1.0), brake)
-        return Walk(state, walk.direction, fresh, adapt, brake, since), row, rejected
+        return Walk(state, walk.direction, fresh, adapt, brake, walk.size, since), row, rejected
 
     def _move(
         self,
@@ -252,7 +252,7 @@ class Mclmc:
         """One turn, one drift and one gradient, for the chains that do not rest, if `go`."""
         space, root = self.space, float(np.sqrt(self.dims))
         state, first = walk.state, phase == 0
-        size = jnp.where(first, walk.adapt.step * walk.brake * root, step.size)
+        size = jnp.where(first, walk.adapt.step * walk.brake * root, walk.size)
         moving = jnp.where(first, ~walk.fresh, step.moving)
         refresh = jnp.where(first, refreshment(size, walk.adapt.length * root, self.dims), 0.0)
         made = turn(products, closing, refresh, size * _at(self.scheme.opening, phase), self.dims)
@@ -267,23 +267,25 @@ class Mclmc:
             for n, u in walk.direction.items()
         }
         origin = {n: jnp.where(first, state.position[n], x) for n, x in step.origin.items()}
-        position = space.axpy(drift, walk.adapt.metric.push(direction), state.position)
         step = _Step(
             moving,
             jnp.where(first, 0.0, step.kinetic) + made.opening,
-            size,
             jnp.where(first, state.log_density, step.log_density),
             origin,
         )
 
+        # The drift stands in the loop with the gradient: outside it, XLA would compute the direction anew for it, from
+        # a copy of the former one.
         def evaluate(held: tuple[Vector, Vector, jax.Array]) -> tuple[Vector, Vector, jax.Array]:
-            log_density, gradient = self.target(held[0])
-            return held[0], gradient, log_density
+            position = space.axpy(drift, walk.adapt.metric.push(direction), held[0])
+            log_density, gradient = self.target(position)
+            return position, gradient, log_density
 
         needed = go | jnp.any(rejected)
-        held = when(needed, evaluate, (position, state.gradient, state.log_density))
-        state = state._replace(position=held[0], gradient=held[1], log_density=held[2])
-        return walk._replace(state=state, direction=direction, fresh=walk.fresh & ~(go & first)), step
+        position, gradient, log_density = when(needed, evaluate, (state.position, state.gradient, state.log_density))
+        state = state._replace(position=position, gradient=gradient, log_density=log_density)
+        size = jnp.where(active, size, walk.size)
+        return walk._replace(state=state, direction=direction, size=size, fresh=walk.fresh & ~(go & first)), step
 
 
 def _at(table: tuple[float, ...], phase: jax.Array) -> jax.Array | float:

@@ -4,7 +4,7 @@ Through the first windows of the warm-up the chain comes from its start to the b
 density is at rest, then the metric is learnt; after them the path length L is set from the autocorrelation times of
 tracers; at the end the step size stands still, and is corrected by the energy errors it has (`make_schedule`).
 
-- Step size: energy errors grow with its third power, so a block of mean E^2 / d = V corrects it by (V wanted / V)^(1/6).
+- Step size: energy errors grow with its third power, so a block of mean E^2 / d = V corrects it by (wanted / V)^(1/6).
   Blocks are plain means, each term clipped, so that a rare large error counts as what it is and not as nothing.
 - The first metric is 1 / mean g^2 of a window at rest: gradients need no mixing. Later ones are the variances of draws
   (Welford's, not the Fisher geometric mean, which shrinks slow directions) in which the t-th transition weighs t^3, so
@@ -184,9 +184,7 @@ class Seen(NamedTuple):
     gradient: Vector
 
 
-def after_transition(
-    adapt: Adapt, space: Space, flags: Schedule, seen: Seen, every: int, weights: np.ndarray
-) -> Adapt:
+def after_transition(adapt: Adapt, space: Space, flags: Schedule, seen: Seen, every: int, weights: np.ndarray) -> Adapt:
     """Adaptation after a transition where `flags`, [C] each, say so.
 
     every: transitions between two rows of the tracers' series, which has been written; weights: the tracers'.

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .hamiltonian import Hamiltonian
 from .isokinetic import SCHEMES
+from .mams import Mams
 from .mclmc import Mclmc, MclmcInfo
 from .mclmc_adapt import Schedule, make_schedule, rows, stride
 from .options import Common
@@ -70,10 +72,10 @@ class MclmcOptions(Common):
         )
 
     def copies(self) -> float:
-        """Beside position and gradient: direction and scale, noise that passes, mean and variance while they are
-        learnt, the origin of a step of several drifts."""
+        """Beside position and gradient: direction and scale; noise and whitened gradient, which pass; mean and variance
+        where they are learnt; the origin of a step of several drifts."""
         learnt = 2 if self.adapt_metric and self.warmup else 0
-        return 3 + learnt + (SCHEMES[self.integrator].gradients > 1)
+        return 4 + learnt + (SCHEMES[self.integrator].gradients > 1)
 
     def schedule(self) -> Schedule:
         return make_schedule(self.warmup, self.draws)
@@ -81,3 +83,27 @@ class MclmcOptions(Common):
     def statistics(self, info: Any) -> dict[str, np.ndarray]:
         more = {f: np.asarray(getattr(info, f), np.float64) for f in ("energy_error", "energy_variance", "length")}
         return {**super().statistics(info), **more}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MamsOptions(Hamiltonian):
+    """Metropolis-adjusted microcanonical trajectories.
+
+    length: their mean length in sqrt(d) whitened units, so that about length / step_size steps make a draw. langevin:
+    directions are refreshed along a trajectory too.
+    """
+
+    target_accept: float = 0.9
+    length: float = 1.3
+    langevin: bool = False
+    name: ClassVar[str] = "mams"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_real("length", "above 0", lambda x: 0 < x < math.inf, "1.3; longer for slow directions")
+        if not isinstance(self.langevin, bool):
+            raise self._wrong(f"langevin must be true or false, not {self.langevin!r}")
+
+    def kernel(self, space: Space, target: Target) -> Mams:
+        """The kernel of these options on a space."""
+        return Mams(space, target, self.length, self.langevin)

@@ -14,7 +14,7 @@ from typing import Any
 from ir.errors import Diagnostic
 
 from .hamiltonian import HmcOptions, NutsOptions
-from .microcanonical import MclmcOptions
+from .microcanonical import MamsOptions, MclmcOptions
 from .options import Common
 
 FOREIGN = {
@@ -27,6 +27,9 @@ FOREIGN = {
     **dict.fromkeys(("stepsize", "epsilon", "eps"), "step_size"),
     **dict.fromkeys(("num_steps", "n_leapfrog", "num_leapfrog", "num_integration_steps", "n_steps"), "steps"),
     **dict.fromkeys(("block_size", "chunk_size"), "block"),
+    **dict.fromkeys(("l", "trajectory_length", "path_length", "momentum_decoherence_length"), "length"),
+    **dict.fromkeys(("desired_energy_var", "desired_energy_variance", "eevpd", "energy_var"), "energy_variance"),
+    **dict.fromkeys(("diagonal_preconditioning", "adapt_mass_matrix"), "adapt_metric"),
 }
 """Other libraries' spellings of our options."""
 
@@ -42,7 +45,12 @@ _ELSEWHERE = {
 }
 
 
-_PROGRAMS: dict[str, type[Common]] = {"nuts": NutsOptions, "hmc": HmcOptions, "mclmc": MclmcOptions}
+_PROGRAMS: dict[str, type[Common]] = {
+    "nuts": NutsOptions,
+    "hmc": HmcOptions,
+    "mclmc": MclmcOptions,
+    "mams": MamsOptions,
+}
 
 
 def nuts(**options: Any) -> NutsOptions:
@@ -58,6 +66,11 @@ def hmc(**options: Any) -> HmcOptions:
 def mclmc(**options: Any) -> MclmcOptions:
     """Microcanonical Langevin dynamics, unadjusted, for many latents: `mclmc(draws=10000, thin=10, warmup=4000)`."""
     return from_options("mclmc", options)  # type: ignore[return-value]
+
+
+def mams(**options: Any) -> MamsOptions:
+    """Metropolis-adjusted microcanonical trajectories: `mams(length=1.3, target_accept=0.9)`; exact, as `nuts` is."""
+    return from_options("mams", options)  # type: ignore[return-value]
 
 
 def from_options(name: str, options: Mapping[str, Any]) -> Common:
