@@ -40,7 +40,7 @@ would else have most of its steps rejected there."""
 
 
 class MclmcInfo(NamedTuple):
-    """Of a transition, [C, K]; `energy_variance` and `divergent` speak of all transitions since the last kept one."""
+    """Of a transition, [C, K]; `divergent`, `energy_variance` and `rejected` are of all since the last kept one."""
 
     leapfrogs: jax.Array  # gradients spent
     divergent: jax.Array  # a step was rejected
@@ -49,6 +49,7 @@ class MclmcInfo(NamedTuple):
     energy_error: jax.Array  # E of the step; 0 where the chain rested
     energy_variance: jax.Array  # mean E^2 / d; a rejected step counts as one at the threshold
     length: jax.Array  # L / sqrt(d)
+    rejected: jax.Array  # the part of steps that was, since the last kept transition
 
 
 class Walk(NamedTuple):
@@ -217,8 +218,8 @@ class Mclmc:
         square = jnp.where(rejected, threshold, error) ** 2 / self.dims
         since = walk.since + jnp.stack([square, stepped * 1.0, rejected * 1.0], axis=1)
         spent = jnp.full(error.shape, float(self.scheme.gradients))
-        variance = since[:, 0] / jnp.maximum(since[:, 1], 1.0)
-        told = (spent, since[:, 2], log_density, adapt.step, jnp.nan_to_num(error), variance, adapt.length)
+        variance, part = (since[:, i] / jnp.maximum(since[:, 1], 1.0) for i in (0, 2))
+        told = (spent, since[:, 2], log_density, adapt.step, jnp.nan_to_num(error), variance, adapt.length, part)
         row = jnp.stack(told, axis=1)
         each = lambda f: jnp.broadcast_to(f, error.shape)  # noqa: E731
         flags = Schedule(*(each(f) for f in now))

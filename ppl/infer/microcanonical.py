@@ -81,7 +81,10 @@ class MclmcOptions(Common):
         return make_schedule(self.warmup, self.draws)
 
     def statistics(self, info: Any) -> dict[str, np.ndarray]:
-        more = {f: np.asarray(getattr(info, f), np.float64) for f in ("energy_error", "energy_variance", "length")}
+        more = {
+            f: np.asarray(getattr(info, f), np.float64)
+            for f in ("energy_error", "energy_variance", "length", "rejected")
+        }
         return {**super().statistics(info), **more}
 
 

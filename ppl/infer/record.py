@@ -44,6 +44,7 @@ class Record:
             "versions": installed_versions(),
             "target_acceptance": getattr(options, "target_accept", None),
             "max_tree_depth": getattr(options, "max_depth", None),
+            "energy_variance": getattr(options, "energy_variance", None),
             "model_text": posterior.bound.model.text,
         }
         self.blocks: dict[str, dict[str, list[np.ndarray]]] = {}

@@ -64,7 +64,7 @@ def test_a_trajectory_runs_back_and_gives_back_its_work():
         assert float(jnp.abs(there.kinetic).min()) > 0.01
 
 
-@pytest.mark.parametrize("langevin", [False, True])
+@pytest.mark.parametrize("langevin", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_gaussians_of_any_condition_number(langevin):
     scales = {"x": np.logspace(0, 2, 9)}
     draws, info = sample(Space.single({"x": (9,)}, CHAINS), gaussian(scales), langevin=langevin, metric="diagonal")
@@ -73,6 +73,7 @@ def test_gaussians_of_any_condition_number(langevin):
     assert 0.8 < info.accept_stat[:, 400:].mean() < 0.98 and not info.divergent[:, 400:].any()
 
 
+@pytest.mark.slow
 def test_two_correlated_latents_are_exact_with_large_energy_errors():
     """Acceptance 0.6: were the work of a trajectory wrong, moments would be."""
     draws, info = sample(Space.single({"u": (), "v": ()}, CHAINS), correlated(0.8), target_accept=0.6)
@@ -81,6 +82,7 @@ def test_two_correlated_latents_are_exact_with_large_energy_errors():
     assert largest_t(u, 0) < 8 and largest_t(u**2, 1) < 8 and largest_t(u * v, 0.8) < 8 and largest_t(u**4, 3) < 8
 
 
+@pytest.mark.slow
 def test_a_mild_funnel_has_its_known_moments():
     draws, _ = sample(Space.single({"v": (), "w": (3,)}, CHAINS), mild_funnel)
     v, w = draws["v"], draws["w"]

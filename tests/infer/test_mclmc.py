@@ -104,6 +104,7 @@ def test_the_bias_that_is_stated_inverts_the_published_relation():
     assert squared_bias(0.0) == 0 and np.isnan(squared_bias(float("nan")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("integrator", "dims", "condition"), [("verlet", 60, 1e4), ("minimal_norm", 60, 1.0)])
 def test_gaussians_have_the_moments_that_the_energy_errors_allow(integrator, dims, condition):
     """Means and variances of 4 chains; the bias of variances stays within what is stated from the energy errors."""
@@ -143,6 +144,7 @@ def test_an_energy_error_out_of_bounds_is_undone_counted_and_survived():
     assert still.sum() >= hit.sum() / 2  # after a rejection a chain rests and evaluates its gradient anew
 
 
+@pytest.mark.slow
 def test_the_length_of_a_block_changes_no_draw():
     space, start = Space.single({"v": (), "w": (3,)}, 2), {"v": np.zeros(2), "w": np.ones((2, 3))}
     found = [
@@ -163,6 +165,7 @@ def test_what_cannot_run_is_refused():
         mclmc(integrator="euler")
 
 
+@pytest.mark.slow
 def test_the_stated_copies_are_what_xla_allocates():
     """Peak of a donated block on one device in units of the latent; the target holds none of its own. Four copies
     stand: position, direction, gradient, scale; noise and the whitened gradient pass."""
@@ -222,7 +225,9 @@ def blocks_of(options, space):
     return body
 
 
-@pytest.mark.parametrize("devices", [2, 4, 8])
+@pytest.mark.parametrize(
+    "devices", [pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow), 8]
+)
 def test_draws_on_many_devices_are_those_on_one(devices):
     """Warm-up with tracers included; then the all-reduces of a step are counted."""
     if len(jax.devices()) < devices:
