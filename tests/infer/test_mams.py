@@ -48,11 +48,11 @@ def test_a_trajectory_runs_back_and_gives_back_its_work():
         rng = np.random.default_rng(2)
         metric, key = identity(space), counter.derive(counter.seed_key(1), space.chain_ids())
 
-        def go(point, u, n=20):
+        @jax.jit
+        def go(point, u):
             path = kernel.begin(jnp.ones(2, bool), kernel.empty(point), u, space.dots([(u, u)])[0], metric, key)
-            for _ in range(n):
-                path = kernel.grow(jnp.zeros(2, bool), path, jnp.full(2, 0.3), metric, key)
-            return path
+            grow = lambda _, p: kernel.grow(jnp.zeros(2, bool), p, jnp.full(2, 0.3), metric, key)  # noqa: E731
+            return jax.lax.fori_loop(0, 20, grow, path)
 
         x = {"v": jnp.asarray(rng.normal(size=2)), "w": jnp.asarray(rng.normal(size=(2, 3)))}
         log_density, gradient = mild_funnel(x)
