@@ -21,7 +21,7 @@ from typing import Any
 
 _HOMES = {
     "ppl.pipeline": ("compile", "plan"),
-    "ppl.infer.program": ("nuts", "hmc", "slice", "exact_gaussian", "gibbs", "smc", "auto"),
+    "ppl.infer.program": ("nuts", "hmc", "mclmc", "mams", "slice", "exact_gaussian", "gibbs", "smc", "auto"),
     "ppl.text.elaborate": ("load", "from_text"),
     "ir.ops.jaxfn": ("jax_fn",),
     "ppl.trace.context": ("sample", "observe", "factor", "deterministic"),

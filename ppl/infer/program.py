@@ -17,6 +17,7 @@ from ir.errors import Diagnostic
 from .blocks import GibbsOptions, with_blocks
 from .direct import ExactOptions, SliceOptions
 from .hamiltonian import HmcOptions, NutsOptions
+from .microcanonical import MamsOptions, MclmcOptions
 from .options import Common, option_text
 from .population import SmcOptions
 
@@ -32,6 +33,9 @@ FOREIGN = {
     **dict.fromkeys(("block_size", "chunk_size"), "block"),
     **dict.fromkeys(("num_particles", "n_particles", "chains"), "particles"),
     **dict.fromkeys(("ess_threshold", "target_ess", "ess"), "effective"),
+    **dict.fromkeys(("l", "trajectory_length", "path_length", "momentum_decoherence_length"), "length"),
+    **dict.fromkeys(("desired_energy_var", "desired_energy_variance", "eevpd", "energy_var"), "energy_variance"),
+    **dict.fromkeys(("diagonal_preconditioning", "adapt_mass_matrix"), "adapt_metric"),
 }
 """Other libraries' spellings of our options."""
 
@@ -63,7 +67,8 @@ class AutoOptions(Common):
 
 
 _PROGRAMS: dict[str, type[Common]] = {
-    **{"nuts": NutsOptions, "hmc": HmcOptions, "slice": SliceOptions, "exact_gaussian": ExactOptions},
+    **{"nuts": NutsOptions, "hmc": HmcOptions, "mclmc": MclmcOptions, "mams": MamsOptions},
+    **{"slice": SliceOptions, "exact_gaussian": ExactOptions},
     **{"gibbs": GibbsOptions, "smc": SmcOptions, "auto": AutoOptions},
 }
 
@@ -84,6 +89,16 @@ def nuts(**options: Any) -> NutsOptions:
 def hmc(**options: Any) -> HmcOptions:
     """Hamiltonian Monte Carlo: `hmc(steps=10, jitter=0.5)` and the options that all samplers share."""
     return from_options("hmc", options)  # type: ignore[return-value]
+
+
+def mclmc(**options: Any) -> MclmcOptions:
+    """Microcanonical Langevin dynamics, unadjusted, for many latents: `mclmc(draws=10000, thin=10, warmup=4000)`."""
+    return from_options("mclmc", options)  # type: ignore[return-value]
+
+
+def mams(**options: Any) -> MamsOptions:
+    """Metropolis-adjusted microcanonical trajectories: `mams(length=1.3, target_accept=0.9)`; exact, as `nuts` is."""
+    return from_options("mams", options)  # type: ignore[return-value]
 
 
 def slice(**options: Any) -> SliceOptions:

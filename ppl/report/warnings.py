@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..infer.isokinetic import squared_bias
 from ..io.draws import Draws
 from .diagnose import energy_bfmi
 from .summary import Summary, summarize
@@ -25,6 +26,10 @@ IDLE = 0.1
 """Acceptance counts as far above target when less than this part of the rejections aimed at is left: dual averaging
 commonly ends some way above its target (0.94 for 0.8), in other samplers too."""
 """A mean acceptance this far from its target says that the step size was not adapted to the end."""
+
+
+EXCESS, REJECTED = 2.0, 1e-3
+"""Of unadjusted samplers: energy errors so many times larger than asked for, and a part of steps undone, are told."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ def find_warnings(
         *_depth(draws, depth),
         *_energy(draws),
         *_acceptance(draws, target),
+        *_energy_errors(draws),
     ]
     return sorted(found, key=lambda f: f.severity != "problem")
 
@@ -131,7 +137,7 @@ def _mixing(summary: Summary) -> Iterator[Finding]:
 
 def _divergences(draws: Draws) -> Iterator[Finding]:
     diverging = draws.statistic("diverging")
-    if diverging is None or not diverging.any():
+    if diverging is None or not diverging.any() or draws.statistic("energy_variance") is not None:
         return
     count, share = int(diverging.sum()), float(diverging.mean())
     each = ", ".join(str(int(n)) for n in diverging.sum(axis=1))
@@ -197,6 +203,40 @@ def _acceptance(draws: Draws, target: float | None) -> Iterator[Finding]:
             f"Acceptance is as high as {mean.max():.2f} in {_chains(high)}, far above its target {target:g}",
             "Steps are shorter than they need be, which costs time and not correctness: lengthen the warm-up.",
             tuple(f"chain {c}" for c in high.tolist()),
+        )
+
+
+def _energy_errors(draws: Draws) -> Iterator[Finding]:
+    """What an unadjusted sampler's energy errors say about its bias."""
+    variance, wanted = draws.statistic("energy_variance"), draws.attrs.get("energy_variance")
+    if variance is None or wanted is None:
+        return
+    mean = variance.mean(axis=1)
+    large = np.flatnonzero(~(mean <= EXCESS * wanted))
+    if large.size:
+        worst = float(np.nanmax(mean)) if np.isfinite(mean).any() else float("nan")
+        yield Finding(
+            "problem",
+            f"Energy errors are larger than asked for in {_chains(large)}: {worst:.1e} per dim instead of "
+            f"{wanted:.1e}; second moments are biased by about {squared_bias(worst) ** 0.5:.0%} of their spread, not "
+            f"{squared_bias(wanted) ** 0.5:.0%}",
+            "The sampler is not Metropolis-adjusted and its step is too long for what the posterior turned out to be. "
+            "Lengthen the warm-up, set a smaller energy_variance, or let ppl.mams, which is exact, follow it.",
+            tuple(f"chain {c}" for c in large.tolist()),
+        )
+    rejected = draws.statistic("rejected")
+    if rejected is None:
+        return
+    share = rejected.mean(axis=1)
+    often = np.flatnonzero(share > REJECTED)
+    if often.size:
+        yield Finding(
+            "problem" if share.max() > 10 * REJECTED else "caution",
+            f"Steps of far too large energy errors were undone, up to {share.max():.1%} of all, in {_chains(often)}",
+            "Regions where the posterior is narrow are visited too rarely, which hyper-parameters feel first. Write "
+            "hierarchical parameters non-centred (@noncentered), lengthen the warm-up, or set a smaller "
+            "energy_variance; ppl.mams or ppl.nuts tell whether it matters.",
+            tuple(f"chain {c}" for c in often.tolist()),
         )
 
 

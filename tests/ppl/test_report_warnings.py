@@ -112,3 +112,24 @@ def test_a_field_with_few_bad_elements_is_a_caution():
     found = find_warnings(Draws.of({"posterior": {"field": (("x", "y"), values)}}))
     mixing = next(f for f in found if "R-hat" in f.what)
     assert mixing.severity == "caution" and "in a few elements" in mixing.what
+
+
+def test_energy_errors_of_an_unadjusted_sampler_state_its_bias():
+    attrs = {"target_acceptance": None, "energy_variance": 5e-4}
+    shape = (CHAINS, DRAWS)
+    quiet = {"energy_variance": np.full(shape, 6e-4), "rejected": np.zeros(shape)}
+    assert told(run(attrs=attrs, **quiet)) == []
+    loud = np.full(shape, 6e-4)
+    loud[2] = 4e-3
+    (text,) = told(run(attrs=attrs, **quiet | {"energy_variance": loud}))
+    # 4 q^3 / (1 + q)^2 is 4e-3 at q = 0.107 and 5e-4 at q = 0.052.
+    assert "chain 2" in text and "4.0e-03 per dim instead of 5.0e-04" in text
+    assert "biased by about 11% of their spread, not 5%" in text and "energy_variance" in text
+
+
+def test_undone_steps_are_told_and_are_not_called_divergences():
+    rejected = np.zeros((CHAINS, DRAWS))
+    rejected[1, ::100] = 0.5
+    stats = {"energy_variance": np.full((CHAINS, DRAWS), 5e-4), "rejected": rejected, "diverging": rejected > 0}
+    (text,) = told(run(attrs={"target_acceptance": None, "energy_variance": 5e-4}, **stats))
+    assert text.startswith("caution") and "up to 0.5% of all, in chain 1" in text

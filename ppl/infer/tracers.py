@@ -1,0 +1,135 @@
+"""Tracers: a few hundred numbers of a position whose whole series can be kept where the positions cannot.
+
+They are every element of small sites (hyper-parameters among them), elements of large sites at hashed places, and
+projections of all large sites together on vectors of signs. One small all-reduce reads them; they are the same numbers
+on any mesh.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ir import counter
+
+from .space import Site, Space, Vector
+
+SMALL = 16
+"""Sites of at most so many elements are traced whole."""
+PIXELS = 96
+"""Elements traced of each larger site."""
+PROJECTIONS = 8
+_CHOICE = 0x54524143
+
+
+@dataclass(frozen=True)
+class Tracers:
+    """The tracers of a space: `read` gives float64[C, size] of a position."""
+
+    space: Space
+
+    @cached_property
+    def places(self) -> dict[str, np.ndarray]:
+        """Per site, the row-major global positions of its traced elements."""
+        found = {}
+        for site in self.space.sites:
+            parts, at = site.parts or (site,), 0
+            chosen = []
+            for part in parts:
+                size = math.prod(part.shape)
+                chosen.append(at + _choose(part.name, size))
+                at += size
+            found[site.name] = np.concatenate(chosen)
+        return found
+
+    @cached_property
+    def projected(self) -> tuple[Site, ...]:
+        """The sites that are not traced whole."""
+        return tuple(s for s in self.space.sites if len(self.places[s.name]) < math.prod(s.shape))
+
+    @property
+    def size(self) -> int:
+        return sum(len(p) for p in self.places.values()) + (PROJECTIONS if self.projected else 0)
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Of each tracer in a mean over latents, in which hyper-parameters count as much as fields; the sum is 1."""
+        counts = []
+        for site in self.space.sites:
+            ends = np.cumsum([0, *(math.prod(p.shape) for p in site.parts or (site,))])
+            found = np.searchsorted(ends, self.places[site.name], side="right")
+            counts += np.unique(found, return_counts=True)[1].tolist()
+        counts += [PROJECTIONS] if self.projected else []
+        return np.concatenate([np.full(n, 1 / (n * len(counts))) for n in counts])
+
+    def read(self, position: Vector) -> jax.Array:
+        """float64[C, size]; one all-reduce."""
+        own = [self._elements(site, position[site.name]) for site in self.space.sites]
+        if self.projected:
+            sums = [self._project(site, position[site.name]) for site in self.projected]
+            own.append(sum(sums[1:], sums[0]))
+        found = jnp.concatenate(own, axis=1)
+        return lax.psum(found, self.space.reduce_axes) if self.space.reduce_axes else found
+
+    def _elements(self, site: Site, x: jax.Array) -> jax.Array:
+        """The site's traced elements that lie in this block, zero for others."""
+        where = np.unravel_index(self.places[site.name], site.shape) if site.shape else ()
+        if not site.shape:
+            return self._share(site) * x[:, None].astype(jnp.float64)
+        inside, local = np.ones(len(self.places[site.name]), bool), []
+        for index, offset, extent in zip(where, site.offset(), site.local, strict=True):
+            here = index - offset
+            inside = inside & (here >= 0) & (here < extent)
+            local.append(jnp.clip(here, 0, extent - 1))
+        found = x[(slice(None), *local)].astype(jnp.float64)
+        return self._share(site) * jnp.where(inside, found, 0.0)
+
+    def _project(self, site: Site, x: jax.Array) -> jax.Array:
+        """Sums over this block with the signs of each projection, [C, PROJECTIONS]; padding is zero and adds none."""
+        key = (np.uint32(counter.site_hash(site.name)), np.uint32(_CHOICE))
+        word, _ = counter.bits(key, counter.global_index(site.local, site.offset(), site.shape))
+        wide = x.astype(jnp.float64)
+        signed = [jnp.where((word >> np.uint32(j)) & np.uint32(1) == 1, wide, -wide) for j in range(PROJECTIONS)]
+        zero = [np.float64(0)] * PROJECTIONS
+        # One reduction of several operands is one pass over the block.
+        sums = lax.reduce(signed, zero, lambda a, b: [p + q for p, q in zip(a, b, strict=True)], range(1, x.ndim))
+        return self._share(site) * jnp.stack(sums, axis=1)
+
+    def _share(self, site: Site) -> float:
+        """One over the number of devices that hold the same block."""
+        cut = {axis for axes in site.split for axis in axes}
+        copies = math.prod(lax.axis_size(axis) for axis in self.space.reduce_axes if axis not in cut)
+        return 1.0 / copies
+
+
+def _choose(name: str, size: int) -> np.ndarray:
+    if size <= SMALL:
+        return np.arange(size)
+    rng = np.random.Generator(np.random.Philox([counter.site_hash(name), _CHOICE]))
+    return np.unique(rng.integers(0, size, min(PIXELS, size)))
+
+
+def autocorrelation_time(series: jax.Array, weights: np.ndarray) -> jax.Array:
+    """float64[C]: the mean over tracers, of these weights, of the integrated autocorrelation time of series[C, N, T],
+    in its rows.
+
+    Geyer's initial positive sequence: pairs of autocorrelations are summed while they are positive. Tracers that do not
+    move are left out; NaN if none does.
+    """
+    n = series.shape[1]
+    centred = series - jnp.mean(series, axis=1, keepdims=True)
+    spectrum = jnp.fft.rfft(centred, n=2 * n, axis=1)
+    power = jnp.real(spectrum) ** 2 + jnp.imag(spectrum) ** 2
+    covariance = jnp.fft.irfft(power, n=2 * n, axis=1)[:, : n - n % 2] / n
+    moving = covariance[:, 0] > 0
+    rho = covariance / jnp.where(moving, covariance[:, 0], 1.0)[:, None]
+    pairs = rho[:, ::2] + rho[:, 1::2]
+    positive = jnp.cumprod(pairs > 0, axis=1, dtype=jnp.int32)
+    time = 2 * jnp.sum(pairs * positive, axis=1) - 1
+    return jnp.sum(jnp.where(moving, time * weights, 0.0), axis=1) / jnp.sum(moving * weights, axis=1)
