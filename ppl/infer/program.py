@@ -13,6 +13,7 @@ from typing import Any
 
 from ir.errors import Diagnostic
 
+from .approximations import AdviOptions, LaplaceOptions, MapOptions, PathfinderOptions
 from .hamiltonian import HmcOptions, NutsOptions
 from .options import Common
 
@@ -26,6 +27,12 @@ FOREIGN = {
     **dict.fromkeys(("stepsize", "epsilon", "eps"), "step_size"),
     **dict.fromkeys(("num_steps", "n_leapfrog", "num_leapfrog", "num_integration_steps", "n_steps"), "steps"),
     **dict.fromkeys(("block_size", "chunk_size"), "block"),
+    **dict.fromkeys(("optimizer", "algorithm", "method"), "optimiser"),
+    **dict.fromkeys(("max_iterations", "max_iter", "maxiter", "max_steps", "max_path", "max_lbfgs_iters"), "warmup"),
+    **dict.fromkeys(("history_size", "maxcor", "memory"), "history"),
+    **dict.fromkeys(("lr", "eta", "rate"), "learning_rate"),
+    **dict.fromkeys(("tol", "gtol", "ftol", "tol_rel_obj"), "tolerance"),
+    **dict.fromkeys(("grad_samples", "num_particles", "elbo_samples", "num_elbo_draws"), "samples"),
 }
 """Other libraries' spellings of our options."""
 
@@ -41,7 +48,14 @@ _ELSEWHERE = {
 }
 
 
-_PROGRAMS: dict[str, type[Common]] = {"nuts": NutsOptions, "hmc": HmcOptions}
+_PROGRAMS: dict[str, type[Common]] = {
+    "nuts": NutsOptions,
+    "hmc": HmcOptions,
+    "map": MapOptions,
+    "laplace": LaplaceOptions,
+    "advi": AdviOptions,
+    "pathfinder": PathfinderOptions,
+}
 
 
 def nuts(**options: Any) -> NutsOptions:
@@ -52,6 +66,26 @@ def nuts(**options: Any) -> NutsOptions:
 def hmc(**options: Any) -> HmcOptions:
     """Hamiltonian Monte Carlo: `hmc(steps=10, jitter=0.5)` and the options that all samplers share."""
     return from_options("hmc", options)  # type: ignore[return-value]
+
+
+def map_(**options: Any) -> MapOptions:
+    """The mode of the unconstrained posterior: `map(optimiser="lbfgs", chains=4, warmup=2000)`; `ppl.map`."""
+    return from_options("map", options)  # type: ignore[return-value]
+
+
+def laplace(**options: Any) -> LaplaceOptions:
+    """The normal approximation at the mode: `laplace(draws=1000)` and the options of `map`."""
+    return from_options("laplace", options)  # type: ignore[return-value]
+
+
+def advi(**options: Any) -> AdviOptions:
+    """Gaussian variational inference, mean-field or of low rank: `advi(rank=0, samples=1, learning_rate=0.05)`."""
+    return from_options("advi", options)  # type: ignore[return-value]
+
+
+def pathfinder(**options: Any) -> PathfinderOptions:
+    """Pathfinder, one path a chain: `pathfinder(chains=4, draws=1000, history=6, samples=10)`."""
+    return from_options("pathfinder", options)  # type: ignore[return-value]
 
 
 def from_options(name: str, options: Mapping[str, Any]) -> Common:

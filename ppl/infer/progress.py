@@ -58,10 +58,10 @@ class Progress:
 
     def advance(self, stage: Common, done: int, info: Any) -> None:
         """After a block: `done` transitions a chain of the stage, of which `info` has the newest."""
-        sampling = stage is self.last_stage and done > stage.warmup
+        sampling = stage == self.last_stage and done > stage.warmup
         if sampling:
             self.divergent += int(np.sum(info.divergent))
-        phase = "sampling" if sampling else "warm-up" if stage is self.last_stage else stage.name
+        phase = "sampling" if sampling else "warm-up" if stage == self.last_stage else stage.name
         done += self.before[stage]
         note = f"{self.chains} chains, {np.mean(info.leapfrogs):.0f} gradients a draw, {self.divergent} divergent"
         if self._bar is not None:

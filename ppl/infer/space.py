@@ -113,6 +113,18 @@ class Space:
         stacked = jnp.stack(sums)
         return lax.psum(stacked, self.reduce_axes) if self.reduce_axes else stacked
 
+    def inner(self, pairs: Sequence[tuple[Vector, Vector]]) -> list[jax.Array]:
+        """float64[C, *n, *m] of each pair: the inner products of every a_i with every b_j, in one all-reduce for all.
+
+        A factor is a vector [C, ...] (no n) or a stack of n of them [C, n, ...]. Nothing of the size of the product of
+        two stacks is formed: XLA fuses the products with their sums.
+        """
+        sums = [sum(self._owned(s, _outer(s, a[s.name], b[s.name])) for s in self.sites) for a, b in pairs]
+        flat = jnp.concatenate([x.reshape(-1) for x in sums])
+        flat = lax.psum(flat, self.reduce_axes) if self.reduce_axes else flat
+        ends = np.cumsum([x.size for x in sums])
+        return [flat[end - x.size : end].reshape(x.shape) for end, x in zip(ends, sums, strict=True)]
+
     def all_finite(self, vector: Vector) -> jax.Array:
         """bool[chains]: whether every element on every device is finite (one all-reduce)."""
         bad = jnp.zeros(self.chains, jnp.int32)
@@ -187,6 +199,23 @@ class Space:
         if not copies:
             return partial
         return jnp.where(lax.axis_index(copies) == 0, partial, np.float64(0))
+
+
+def _outer(site: Site, a: jax.Array, b: jax.Array) -> jax.Array:
+    """float64[C, *n, *m]: the site's part of `Space.inner`, on this device."""
+    rank = len(site.shape)
+    further_a, further_b = a.ndim - 1 - rank, b.ndim - 1 - rank
+    a = a.reshape(*a.shape[: 1 + further_a], *(1,) * further_b, *a.shape[1 + further_a :])
+    b = b.reshape(b.shape[0], *(1,) * further_a, *b.shape[1:])
+    return jnp.sum(a.astype(jnp.float64) * b.astype(jnp.float64), axis=range(1 + further_a + further_b, a.ndim))
+
+
+def combine(weights: jax.Array, stack: Vector) -> Vector:
+    """sum_i weights[C, i] stack[C, i, ...]."""
+    return {
+        n: jnp.sum(weights.astype(x.dtype).reshape(*weights.shape, *(1,) * (x.ndim - 2)) * x, axis=1)
+        for n, x in stack.items()
+    }
 
 
 def multiply(a: Vector, b: Vector) -> Vector:
