@@ -83,7 +83,7 @@ class AdamAscent:
         here = start.state
         square = self.space.dots([(here.gradient, here.gradient)])[0]
         bad = ~(jnp.isfinite(here.log_density) & jnp.isfinite(square))
-        plateau = begin_plateau(self.space.chains, self.rate)
+        plateau = begin_plateau(self.space.chains, self.rate, WINDOW)
         return Descent(no_moments(here.gradient), plateau, square, (square == 0) & ~bad, bad)
 
     def improve(self, key: Key, here: State, fit: Descent, active: jax.Array) -> tuple[State, Descent, FitInfo, Any]:
@@ -96,9 +96,9 @@ class AdamAscent:
         bad = active & ~(jnp.isfinite(value) & jnp.isfinite(square))
         size = jnp.maximum(1.0, jnp.abs(here.log_density))
         eps = float(max((np.finfo(s.dtype).eps for s in space.sites), default=2.0**-52))
-        limit = max(self.tolerance, 8 * eps) * size
+        limit = max(self.tolerance, eps) * size
         taken = active & ~bad
-        plateau = record(fit.plateau, taken, value, limit, WINDOW)
+        plateau = record(fit.plateau, taken, value, limit)
         spent = taken & (plateau.rate <= LAST_RATE * self.rate)
         small = (jnp.abs(value - here.log_density) <= limit) & (jnp.abs(gain) * fit.plateau.rate <= limit)
         here = State(

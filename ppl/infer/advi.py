@@ -87,7 +87,7 @@ class Advi:
         q = Gaussian({n: jnp.copy(x) for n, x in start.state.position.items()}, log_scale, self._columns(log_scale))
         moments = (no_moments(q.mean), no_moments(q.log_scale), no_moments(q.factor))
         bad = ~jnp.isfinite(start.state.log_density)
-        age, plateau = jnp.zeros(space.chains, jnp.int32), begin_plateau(space.chains, self.rate)
+        age, plateau = jnp.zeros(space.chains, jnp.int32), begin_plateau(space.chains, self.rate, WINDOW)
         return Variational(q, jax.tree.map(jnp.copy, q), age, unit, moments, plateau, ~bad & bad, bad)
 
     def _columns(self, log_scale: Vector) -> Vector:
@@ -130,7 +130,7 @@ class Advi:
             stepped = {n: x + space.spread(fit.plateau.rate, x) * unit[n] * step[n] for n, x in part.items()}
             moved.append({n: jnp.where(space.spread(taken, x), stepped[n], x) for n, x in part.items()})
         q = Gaussian(*moved)
-        plateau = record(fit.plateau, taken, jnp.where(good, elbo, 0.0), zero, WINDOW)
+        plateau = record(fit.plateau, taken, jnp.where(good, elbo, 0.0), zero)
         converged = taken & (plateau.rate <= LAST_RATE * self.rate)
         part = jnp.where(taken, 1 / (fit.age + 1), 0.0)
         average = Gaussian(
@@ -162,7 +162,7 @@ class Advi:
             leapfrogs=1,
             divergent=~jnp.isfinite(value),
             log_density=value,
-            objective=fit.plateau.mean,
+            objective=fit.plateau.level,
             log_weight=value - log_q,
             converged=fit.converged,
         )

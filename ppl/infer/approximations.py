@@ -72,7 +72,9 @@ class Approximate(Common):
     def _check_choice(self, option: str, choices: tuple[str, ...]) -> None:
         value = getattr(self, option)
         if value not in choices:
-            raise self._wrong(f"{option} must be one of {', '.join(choices)}, not {value!r}", f'"{choices[0]}" is usual')
+            raise self._wrong(
+                f"{option} must be one of {', '.join(choices)}, not {value!r}", f'"{choices[0]}" is usual'
+            )
 
     def _check_positive(self, option: str, hint: str) -> None:
         self._check_real(option, "above 0", lambda x: 0 < x < math.inf, hint)

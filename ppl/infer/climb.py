@@ -180,18 +180,18 @@ class Climb:
         gs, _, gg = found[-3:]
         size = jnp.maximum(1.0, jnp.abs(here.log_density))
         eps = self.rounding()
-        taken, following = judge(search, value, gs / search.step, self.way.curvature, 4 * eps * size)
+        taken, following = judge(search, value, gs / search.step, self.way.curvature, eps * size)
         taken = taken & active & jnp.isfinite(gg)
         memory, direction, slope, step = self.way.turn(
             *(space, fit.memory, taken, found, s, z, gradient, Turn(search.step, fit.square))
         )
-        limit = max(self.tolerance, 8 * eps) * jnp.maximum(1.0, jnp.abs(value))
+        limit = max(self.tolerance, eps) * jnp.maximum(1.0, jnp.abs(value))
         close = (jnp.abs(value - here.log_density) <= limit) & (0.5 * step * slope <= limit)
         converged = taken & (close | (gg == 0))
         # A search that found nothing: once more along the gradient, unless it was.
         spent = active & ~taken & exhausted(following)
         again, stalled = spent & ~fit.plain, spent & fit.plain
-        resolved = 0.5 * search.slope * jnp.minimum(search.slope, 1.0) <= 40 * eps * size
+        resolved = 0.5 * search.slope * jnp.minimum(search.slope, 1.0) <= 10 * eps * size
         plain, plain_search = self._plain(here, fit.square)
         here = State(
             space.where(taken, position, here.position),

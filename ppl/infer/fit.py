@@ -35,7 +35,7 @@ class FitInfo(NamedTuple):
     divergent: jax.Array  # the log density or what was made of it was not finite, or the curvature not positive
     log_density: jax.Array  # at the iterate, at the draw
     objective: jax.Array  # what is maximised (log density or ELBO); Laplace: the log evidence
-    gradient_norm: jax.Array  # |grad l| at the iterate; NaN where an iteration has none
+    gradient_norm: jax.Array  # |grad l| at the iterate (dense Laplace: distance from the mode [sd]); NaN for none
     log_weight: jax.Array  # log density minus that of the approximation, at the draw; NaN for none
     converged: jax.Array  # the fit has met its criteria
 

@@ -1,7 +1,8 @@
 """Step decay: the rate of a stochastic ascent is halved whenever its objective has stopped rising.
 
-The objective is averaged over windows of W iterations. A window that is not above the one before by more than the
-standard error of their difference halves the rate; when the rate is below its last value, the ascent has ended.
+The objective is looked at in windows of W iterations. A window whose median is not above that of the one before by more
+than the standard error of their difference halves the rate; when the rate is below its last value, the ascent has
+ended. Medians, because an ELBO far from its maximum has heavy tails, in which a mean over a window says nothing.
 """
 
 from __future__ import annotations
@@ -13,41 +14,45 @@ import jax.numpy as jnp
 import numpy as np
 
 from .fit import pick
+from .leapfrog import when
+from .slots import write_row
+
+# Of normal values: sd over median absolute deviation, and sd of a median over that of a mean.
+_MAD, _MEDIAN = 1.4826, 1.2533
 
 
 class Plateau(NamedTuple):
-    """float64[C] each."""
+    """Per chain."""
 
     rate: jax.Array
-    total: jax.Array  # of the window's objective, relative to its first value
-    square: jax.Array
-    first: jax.Array
+    window: jax.Array  # float64[C, W]
     count: jax.Array  # int32[C]: iterations, all in all
-    mean: jax.Array  # of the window before; -inf: none
-    variance: jax.Array  # of that mean
+    level: jax.Array  # the median of the window before; -inf: none
+    error: jax.Array  # its standard error
 
 
-def begin_plateau(chains: int, rate: float) -> Plateau:
+def begin_plateau(chains: int, rate: float, window: int) -> Plateau:
     """Before the first iteration."""
     zero = lambda: jnp.zeros(chains, jnp.float64)  # noqa: E731
-    return Plateau(zero() + rate, zero(), zero(), zero(), jnp.zeros(chains, jnp.int32), zero() - np.inf, zero())
+    values = jnp.zeros((chains, window), jnp.float64)
+    return Plateau(zero() + rate, values, jnp.zeros(chains, jnp.int32), zero() - np.inf, zero())
 
 
-def record(plateau: Plateau, active: jax.Array, value: jax.Array, least: jax.Array, window: int) -> Plateau:
+def record(plateau: Plateau, active: jax.Array, value: jax.Array, least: jax.Array) -> Plateau:
     """One iteration's objective, finite, of the chains of `active`; a rise of less than `least` is none."""
-    fresh = plateau.count % window == 0
-    first = jnp.where(fresh, value, plateau.first)
-    shifted = value - first
-    total = jnp.where(fresh, 0.0, plateau.total) + shifted
-    square = jnp.where(fresh, 0.0, plateau.square) + shifted**2
-    full = (plateau.count + 1) % window == 0
-    mean = total / window
-    variance = jnp.maximum(square / window - mean**2, 0.0) / window
-    flat = first + mean - plateau.mean <= jnp.maximum(least, jnp.sqrt(variance + plateau.variance))
-    made = Plateau(
-        jnp.where(full & flat, 0.5 * plateau.rate, plateau.rate),
-        *(total, square, first, plateau.count + np.int32(1)),
-        jnp.where(full, first + mean, plateau.mean),
-        jnp.where(full, variance, plateau.variance),
-    )
-    return pick(active, made, plateau)
+    length = plateau.window.shape[1]
+    slot = jnp.where(active, plateau.count % length, length)
+    count = plateau.count + active
+    plateau = plateau._replace(window=write_row(plateau.window, slot, value), count=count)
+    full = active & (count % length == 0)
+
+    def close(plateau: Plateau) -> Plateau:
+        level = jnp.median(plateau.window, axis=1)
+        spread = _MAD * jnp.median(jnp.abs(plateau.window - level[:, None]), axis=1)
+        error = _MEDIAN * spread / np.sqrt(length)
+        rise = level - plateau.level
+        flat = rise <= jnp.maximum(least, jnp.sqrt(error**2 + plateau.error**2))
+        rate = jnp.where(flat, 0.5 * plateau.rate, plateau.rate)
+        return pick(full, plateau._replace(rate=rate, level=level, error=error), plateau)
+
+    return when(jnp.any(full), close, plateau)
