@@ -24,6 +24,9 @@ from ir import counter
 
 Vector = dict[str, jax.Array]
 
+ROW = 2**14
+"""Elements of a device's block above which `Space.inner` takes the rows of a stack one by one."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -116,8 +119,8 @@ class Space:
     def inner(self, pairs: Sequence[tuple[Vector, Vector]]) -> list[jax.Array]:
         """float64[C, *n, *m] of each pair: the inner products of every a_i with every b_j, in one all-reduce for all.
 
-        A factor is a vector [C, ...] (no n) or a stack of n of them [C, n, ...]. Nothing of the size of the product of
-        two stacks is formed: XLA fuses the products with their sums.
+        A factor is a vector [C, ...] (no n) or a stack of n of them [C, n, ...]. Large stacks are gone through row by
+        row, so that nothing of the size of a stack is formed (XLA would keep it in float64).
         """
         sums = [sum(self._owned(s, _outer(s, a[s.name], b[s.name])) for s in self.sites) for a, b in pairs]
         flat = jnp.concatenate([x.reshape(-1) for x in sums])
@@ -204,6 +207,15 @@ class Space:
 def _outer(site: Site, a: jax.Array, b: jax.Array) -> jax.Array:
     """float64[C, *n, *m]: the site's part of `Space.inner`, on this device."""
     rank = len(site.shape)
+    for at, (stack, other) in enumerate(((a, b), (b, a))):
+        if stack.ndim > 1 + rank and stack[:, 0].size > ROW:
+
+            def row(i: jax.Array, at: int = at, stack: jax.Array = stack, other: jax.Array = other) -> jax.Array:
+                one = lax.dynamic_index_in_dim(stack, i, axis=1, keepdims=False)
+                return _outer(site, *((one, other) if at == 0 else (other, one)))
+
+            rows = lax.map(row, jnp.arange(stack.shape[1], dtype=jnp.int32))
+            return jnp.moveaxis(rows, 0, 1 if at == 0 else rows.ndim - 1)
     further_a, further_b = a.ndim - 1 - rank, b.ndim - 1 - rank
     a = a.reshape(*a.shape[: 1 + further_a], *(1,) * further_b, *a.shape[1 + further_a :])
     b = b.reshape(b.shape[0], *(1,) * further_a, *b.shape[1:])

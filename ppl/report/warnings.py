@@ -230,8 +230,8 @@ def _failed(draws: Draws) -> Iterator[Finding]:
     bad = np.flatnonzero(failed.any(axis=1))
     yield Finding(
         "problem",
-        f"The approximation fails in {_chains(bad)} ({int(failed.sum())} of {failed.size} draws): the log density at the "
-        "draw is not finite, or the curvature at the mode is not that of a maximum",
+        f"The approximation fails in {_chains(bad)} ({int(failed.sum())} of {failed.size} draws): the log density at "
+        "the draw is not finite, or the curvature at the mode is not that of a maximum",
         "The posterior is not like a normal there. Use pathfinder or advi, or draw with nuts.",
         tuple(f"chain {c}" for c in bad.tolist()),
     )

@@ -41,7 +41,8 @@ def test_a_gaussian_comes_out_exactly_from_anywhere_and_a_saddle_is_reported():
 
 
 def test_lanczos_gives_the_inverse_square_root_and_the_log_determinant():
-    """Twice d steps are exact, whatever rounding does to the vectors; on 40 dims of condition 25, 20 steps err by ((5 - 1) / (5 + 1))^20 = 3e-4 at most."""
+    """Twice d steps are exact, whatever rounding does to the vectors; on 40 dims of condition 25, 20 steps err by
+    ((5 - 1) / (5 + 1))^20 = 3e-4 at most."""
     rng = np.random.default_rng(4)
     with jax.enable_x64(True):
         for d, condition, steps, accuracy in ((D, 1e4, 2 * D, 1e-6), (40, 25.0, 20, 3e-4), (D, 10.0, 30, 1e-9)):
