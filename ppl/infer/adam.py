@@ -76,8 +76,8 @@ class AdamAscent:
     tolerance: float = 1e-8
 
     def copies(self) -> int:
-        """Iterate and gradient 2, moments 2, the next gradient 1."""
-        return 5
+        """Iterate and gradient 2, moments 2, the next gradient 1; passing 3."""
+        return 8
 
     def begin(self, start: Handover) -> Descent:
         here = start.state

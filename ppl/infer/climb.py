@@ -80,7 +80,8 @@ class Lbfgs:
     curvature: float = 0.9
 
     def copies(self) -> int:
-        return 2 * self.m
+        """The pairs, and once more while one enters, as XLA:CPU's peak has them."""
+        return 4 * self.m
 
     def empty(self, space: Space) -> Pairs:
         return no_pairs(space, self.m)
@@ -140,8 +141,8 @@ class Climb:
     tolerance: float = 1e-8
 
     def copies(self) -> int:
-        """Iterate and gradient 2, direction, trial and its gradient 3; what the direction remembers."""
-        return 5 + self.way.copies()
+        """Iterate and gradient 2, direction, trial and its gradient 3; passing 3; what the direction remembers."""
+        return 8 + self.way.copies()
 
     def begin(self, start: Handover) -> Ascent:
         here = start.state

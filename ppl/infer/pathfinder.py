@@ -73,7 +73,7 @@ class Pathfinder:
         return Climb(self.space, self.target, Lbfgs(self.history), self.tolerance)
 
     def copies(self) -> int:
-        """Where chains stand 2, the climb 5 + 2J, alpha 1; the best 2 + 2J, the one in hand 2; a sample 3."""
+        """Where chains stand 2, the climb 8 + 4J, alpha 1; the best 2 + 2J, the one in hand 2; a sample 3."""
         return self.climb.copies() + 2 * self.history + 10
 
     def begin(self, start: Handover) -> Path:

@@ -16,6 +16,24 @@ from tests.infer.fitting import quadratic, rotated, runner
 D, CHAINS = 4, 4
 
 
+def test_inner_products_of_stacks_are_the_same_row_by_row(monkeypatch):
+    rng = np.random.default_rng(0)
+    sizes = {"field": (3, 5), "scale": ()}
+    a, b, v = ({n: rng.normal(size=(2, *k, *s)) for n, s in sizes.items()} for k in ((4,), (6,), ()))
+    flat = lambda x, *k: np.concatenate([y.reshape(2, *k, -1) for y in x.values()], axis=-1)  # noqa: E731
+    a_, b_, v_ = flat(a, 4), flat(b, 6), flat(v)
+    exact = [a_ @ b_.swapaxes(1, 2), np.einsum("cx,cix->ci", v_, b_), np.einsum("cix,cx->ci", a_, v_)]
+    exact.append((v_**2).sum(axis=1))
+    with jax.enable_x64(True):
+        vectors = jax.tree.map(jnp.asarray, (a, b, v))
+        a, b, v = vectors
+        for row in (2**14, 1):
+            monkeypatch.setattr("ppl.infer.space.ROW", row)
+            found = Space.single(sizes, 2).inner([(a, b), (v, b), (a, v), (v, v)])
+            for x, y in zip(found, exact, strict=True):
+                np.testing.assert_allclose(x, y, atol=1e-12)
+
+
 def evidence(precision):
     d = len(precision)
     return 0.5 * d * np.log(2 * np.pi) - 0.5 * np.linalg.slogdet(precision)[1]
