@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ppl.infer.lanczos import LanczosLaplace
 from ppl.infer.laplace import DenseLaplace
@@ -60,6 +61,7 @@ def test_lanczos_gives_the_inverse_square_root_and_the_log_determinant():
             assert (np.asarray(last) < 0.05).all()
 
 
+@pytest.mark.slow
 def test_lanczos_says_when_the_curvature_is_no_maximums():
     with jax.enable_x64(True):
         space = Space.single({"x": (D,)}, 1)

@@ -22,7 +22,7 @@ WAYS = {
 MOST = {"lbfgs": (15, 60, 600), "cg": (40, 120, 1500), "adam": (2500, 2500, 5000)}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["lbfgs", *(pytest.param(w, marks=pytest.mark.slow) for w in ("cg", "adam"))])
 def test_the_mode_of_gaussians_of_any_condition_number(way):
     start = np.random.default_rng(0).normal(size=(CHAINS, D))
     with jax.enable_x64(True):

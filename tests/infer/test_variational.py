@@ -29,7 +29,8 @@ def test_inner_products_of_stacks_are_the_same_row_by_row(monkeypatch):
         a, b, v = vectors
         for row in (2**14, 1):
             monkeypatch.setattr("ppl.infer.space.ROW", row)
-            found = Space.single(sizes, 2).inner([(a, b), (v, b), (a, v), (v, v)])
+            inner = lambda a, b, v: Space.single(sizes, 2).inner([(a, b), (v, b), (a, v), (v, v)])  # noqa: E731
+            found = jax.jit(inner)(a, b, v)
             for x, y in zip(found, exact, strict=True):
                 np.testing.assert_allclose(x, y, atol=1e-12)
 
@@ -79,12 +80,18 @@ def test_pathfinders_approximation_is_that_of_dense_bfgs_updates():
         fit = Pathfinder(space, quadratic(precision, mean), j)
         pairs, kept = no_pairs(space, Lbfgs(j).m), []
         alpha = {"x": jnp.asarray(rng.uniform(0.01, 0.1, (2, d)))}
+
+        @jax.jit
+        def enter(pairs, s, z):
+            found = Products(*space.inner(wanted(pairs, s, z, z)))
+            pairs, _, entered = append(pairs, jnp.ones(2, bool), s, z, found)
+            return pairs, entered
+
         for _ in range(steps):
             s = rng.normal(size=(2, d))
             z = s @ precision
             kept.append((s, z))
-            found = Products(*space.inner(wanted(pairs, {"x": s}, {"x": z}, {"x": z})))
-            pairs, _, entered = append(pairs, jnp.ones(2, bool), {"x": s}, {"x": z}, found)
+            pairs, entered = enter(pairs, {"x": s}, {"x": z})
             assert entered.all()
         x = jnp.asarray(rng.normal(size=(2, d)))
         value, gradient = fit.target({"x": x})
