@@ -21,7 +21,10 @@ from typing import Any
 
 _HOMES = {
     "ppl.pipeline": ("compile", "plan"),
-    "ppl.infer.program": ("nuts", "hmc", "mclmc", "mams", "slice", "exact_gaussian", "gibbs", "smc", "auto"),
+    "ppl.infer.program": (
+        *("nuts", "hmc", "mclmc", "mams", "slice", "exact_gaussian", "gibbs", "smc", "auto"),
+        *("map", "laplace", "advi", "pathfinder"),
+    ),
     "ppl.text.elaborate": ("load", "from_text"),
     "ir.ops.jaxfn": ("jax_fn",),
     "ppl.trace.context": ("sample", "observe", "factor", "deterministic"),
@@ -34,6 +37,9 @@ _HOMES = {
     "ir.mesh": ("Mesh",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+_OWN_NAMES = {"map": "map_"}
+"""What would shadow a builtin in its own module."""
 
 
 def _check_siblings() -> None:
@@ -55,7 +61,7 @@ _check_siblings()
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        found = getattr(importlib.import_module(_HOME[name]), name)
+        found = getattr(importlib.import_module(_HOME[name]), _OWN_NAMES.get(name, name))
         globals()[name] = found
         return found
     if name.startswith("_"):

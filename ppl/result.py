@@ -11,6 +11,7 @@ import numpy as np
 
 from .io.draws import Draws
 from .report.html import write_report
+from .report.psis import pool
 from .report.summary import Summary, summarize
 from .report.warnings import find_warnings
 
@@ -43,6 +44,10 @@ class Result:
     def warnings(self) -> list[Any]:
         """What a person should know before using the draws, in plain sentences."""
         return find_warnings(self.draws, summarize(self.draws))
+
+    def pooled(self, seed: int = 0, count: int | None = None) -> Draws:
+        """The draws of an approximation's chains, resampled by their importance weights: see `ppl.report.psis.pool`."""
+        return pool(self.draws, seed, count)
 
     def to_arviz(self) -> Any:
         """`InferenceData` (ArviZ 0.x) or `DataTree` (1.x), with every group."""

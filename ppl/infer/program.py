@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from ir.errors import Diagnostic
 
+from .approximations import AdviOptions, LaplaceOptions, MapOptions, PathfinderOptions
 from .blocks import GibbsOptions, with_blocks
 from .direct import ExactOptions, SliceOptions
 from .hamiltonian import HmcOptions, NutsOptions
@@ -36,6 +37,12 @@ FOREIGN = {
     **dict.fromkeys(("l", "trajectory_length", "path_length", "momentum_decoherence_length"), "length"),
     **dict.fromkeys(("desired_energy_var", "desired_energy_variance", "eevpd", "energy_var"), "energy_variance"),
     **dict.fromkeys(("diagonal_preconditioning", "adapt_mass_matrix"), "adapt_metric"),
+    **dict.fromkeys(("optimizer", "algorithm", "method"), "optimiser"),
+    **dict.fromkeys(("max_iterations", "max_iter", "maxiter", "max_steps", "max_path", "max_lbfgs_iters"), "warmup"),
+    **dict.fromkeys(("history_size", "maxcor", "memory"), "history"),
+    **dict.fromkeys(("lr", "eta", "rate"), "learning_rate"),
+    **dict.fromkeys(("tol", "gtol", "ftol", "tol_rel_obj"), "tolerance"),
+    **dict.fromkeys(("grad_samples", "num_particles", "elbo_samples", "num_elbo_draws"), "samples"),
 }
 """Other libraries' spellings of our options."""
 
@@ -70,6 +77,7 @@ _PROGRAMS: dict[str, type[Common]] = {
     **{"nuts": NutsOptions, "hmc": HmcOptions, "mclmc": MclmcOptions, "mams": MamsOptions},
     **{"slice": SliceOptions, "exact_gaussian": ExactOptions},
     **{"gibbs": GibbsOptions, "smc": SmcOptions, "auto": AutoOptions},
+    **{"map": MapOptions, "laplace": LaplaceOptions, "advi": AdviOptions, "pathfinder": PathfinderOptions},
 }
 
 
@@ -122,6 +130,26 @@ def gibbs(blocks: Any = None, /, **options: Any) -> GibbsOptions:
 def smc(**options: Any) -> SmcOptions:
     """Adaptive tempered sequential Monte Carlo, with the evidence: `smc(particles=1000, effective=0.7, moves=3)`."""
     return from_options("smc", options)  # type: ignore[return-value]
+
+
+def map_(**options: Any) -> MapOptions:
+    """The mode of the unconstrained posterior: `map(optimiser="lbfgs", chains=4, warmup=2000)`; `ppl.map`."""
+    return from_options("map", options)  # type: ignore[return-value]
+
+
+def laplace(**options: Any) -> LaplaceOptions:
+    """The normal approximation at the mode: `laplace(draws=1000)` and the options of `map`."""
+    return from_options("laplace", options)  # type: ignore[return-value]
+
+
+def advi(**options: Any) -> AdviOptions:
+    """Gaussian variational inference, mean-field or of low rank: `advi(rank=0, samples=1, learning_rate=0.05)`."""
+    return from_options("advi", options)  # type: ignore[return-value]
+
+
+def pathfinder(**options: Any) -> PathfinderOptions:
+    """Pathfinder, one path a chain: `pathfinder(chains=4, draws=1000, history=6, samples=10)`."""
+    return from_options("pathfinder", options)  # type: ignore[return-value]
 
 
 def from_options(name: str, options: Mapping[str, Any]) -> Common:

@@ -28,6 +28,9 @@ Vector = dict[str, jax.Array]
 PACKED = "*"
 """The name of a site that holds several latents (`ppl.infer.pack`): no latent can be called so."""
 
+ROW = 2**14
+"""Elements of a device's block above which `Space.inner` takes the rows of a stack one by one."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -134,6 +137,18 @@ class Space:
         owned = [[self._owned(s, x) for x in t] for s, t in zip(self.sites, terms, strict=True)]
         return exact.total(self._all_reduce(exact.accumulate(owned))).T
 
+    def inner(self, pairs: Sequence[tuple[Vector, Vector]]) -> list[jax.Array]:
+        """float64[C, *n, *m] of each pair: the inner products of every a_i with every b_j, in one all-reduce for all.
+
+        A factor is a vector [C, ...] (no n) or a stack of n of them [C, n, ...]. Large stacks are gone through row by
+        row, so that nothing of the size of a stack is formed (XLA would keep it in float64).
+        """
+        sums = [sum(self._owned(s, _outer(s, a[s.name], b[s.name])) for s in self.sites) for a, b in pairs]
+        flat = jnp.concatenate([x.reshape(-1) for x in sums])
+        flat = lax.psum(flat, self.reduce_axes) if self.reduce_axes else flat
+        ends = np.cumsum([x.size for x in sums])
+        return [flat[end - x.size : end].reshape(x.shape) for end, x in zip(ends, sums, strict=True)]
+
     def all_finite(self, vector: Vector) -> jax.Array:
         """bool[chains]: whether every element on every device is finite (one all-reduce)."""
         # Devices are counted and not elements, of which an int32 holds too few.
@@ -212,6 +227,32 @@ class Space:
 
 def _wide(x: jax.Array) -> jax.Array:
     return x.astype(jnp.float64)
+
+
+def _outer(site: Site, a: jax.Array, b: jax.Array) -> jax.Array:
+    """float64[C, *n, *m]: the site's part of `Space.inner`, on this device."""
+    rank = len(site.shape)
+    for at, (stack, other) in enumerate(((a, b), (b, a))):
+        if stack.ndim > 1 + rank and stack[:, 0].size > ROW:
+
+            def row(i: jax.Array, at: int = at, stack: jax.Array = stack, other: jax.Array = other) -> jax.Array:
+                one = lax.dynamic_index_in_dim(stack, i, axis=1, keepdims=False)
+                return _outer(site, *((one, other) if at == 0 else (other, one)))
+
+            rows = lax.map(row, jnp.arange(stack.shape[1], dtype=jnp.int32))
+            return jnp.moveaxis(rows, 0, 1 if at == 0 else rows.ndim - 1)
+    further_a, further_b = a.ndim - 1 - rank, b.ndim - 1 - rank
+    a = a.reshape(*a.shape[: 1 + further_a], *(1,) * further_b, *a.shape[1 + further_a :])
+    b = b.reshape(b.shape[0], *(1,) * further_a, *b.shape[1:])
+    return jnp.sum(a.astype(jnp.float64) * b.astype(jnp.float64), axis=range(1 + further_a + further_b, a.ndim))
+
+
+def combine(weights: jax.Array, stack: Vector) -> Vector:
+    """sum_i weights[C, i] stack[C, i, ...]."""
+    return {
+        n: jnp.sum(weights.astype(x.dtype).reshape(*weights.shape, *(1,) * (x.ndim - 2)) * x, axis=1)
+        for n, x in stack.items()
+    }
 
 
 def multiply(a: Vector, b: Vector) -> Vector:

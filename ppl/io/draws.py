@@ -37,6 +37,12 @@ STATISTICS = {
     "reached_max_treedepth": "whether the trajectory ended because of the depth limit",
     "n_steps": "gradients of the trajectory",
     "step_size": "integrator step",
+    "converged": "whether the fit that draws come from has met its criteria",
+    "failed": "whether the draw, or the fit that it comes from, is not usable",
+    "gradient_norm": "norm of the gradient at the mode; of a dense laplace its distance from the mode [sd]",
+    "elbo": "evidence lower bound of the approximation",
+    "log_evidence": "log evidence by the quadratic model at the mode",
+    "log_weight": "log density minus that of the approximation, at the draw",
 }
 """The names in `sample_stats` that reports understand, as ArviZ spells them; all are `[chain, draw]`."""
 

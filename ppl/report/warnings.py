@@ -16,6 +16,7 @@ import numpy as np
 from ..infer.isokinetic import squared_bias
 from ..io.draws import Draws
 from .diagnose import energy_bfmi
+from .psis import KHAT, khats
 from .summary import Summary, summarize
 
 RHAT = 1.01
@@ -64,6 +65,9 @@ def find_warnings(
         *_energy(draws),
         *_acceptance(draws, target),
         *_energy_errors(draws),
+        *_unconverged(draws),
+        *_failed(draws),
+        *_weights(draws),
     ]
     return sorted(found, key=lambda f: f.severity != "problem")
 
@@ -85,6 +89,8 @@ def _not_finite(draws: Draws, summary: Summary) -> Iterator[Finding]:
 
 def _stuck(draws: Draws) -> Iterator[Finding]:
     """A chain that never moves while the quantity is not a constant of the model."""
+    if draws.statistic("gradient_norm") is not None:
+        return  # draws of a fit: those of `map` are all the mode
     chains: set[int] = set()
     for variable in draws["posterior"].values():
         if variable.data.dtype.kind not in "fc" or draws.num_draws < 2 or 0 in variable.shape:
@@ -237,6 +243,54 @@ def _energy_errors(draws: Draws) -> Iterator[Finding]:
             "hierarchical parameters non-centred (@noncentered), lengthen the warm-up, or set a smaller "
             "energy_variance; ppl.mams or ppl.nuts tell whether it matters.",
             tuple(f"chain {c}" for c in often.tolist()),
+        )
+
+
+def _unconverged(draws: Draws) -> Iterator[Finding]:
+    """Optimisers and approximations that ended before they met their criteria."""
+    converged = draws.statistic("converged")
+    if converged is None or converged.all():
+        return
+    bad = np.flatnonzero(~converged.all(axis=1))
+    yield Finding(
+        "problem",
+        f"The fit has not converged in {_chains(bad)}",
+        "Its draws are of wherever it stopped. Give it more iterations (warmup), other starting values, or another "
+        "optimiser; if the log density rises without end, the posterior has no mode: give every quantity a proper "
+        "prior. For laplace with Lanczos draws, raise `steps`.",
+        tuple(f"chain {c}" for c in bad.tolist()),
+    )
+
+
+def _failed(draws: Draws) -> Iterator[Finding]:
+    """Fits that met a value that is not finite, or a curvature that no normal has."""
+    failed = draws.statistic("failed")
+    if failed is None or not failed.any():
+        return
+    bad = np.flatnonzero(failed.any(axis=1))
+    yield Finding(
+        "problem",
+        f"The approximation fails in {_chains(bad)} ({int(failed.sum())} of {failed.size} draws): the log density at "
+        "the draw is not finite, or the curvature at the mode is not that of a maximum",
+        "The posterior is not like a normal there. Use pathfinder or advi, or draw with nuts.",
+        tuple(f"chain {c}" for c in bad.tolist()),
+    )
+
+
+def _weights(draws: Draws) -> Iterator[Finding]:
+    """The tail of the importance weights of an approximation's draws."""
+    log_weight = draws.statistic("log_weight")
+    if log_weight is None:
+        return
+    k = khats(log_weight)
+    bad = np.flatnonzero(k > KHAT)
+    if bad.size:
+        yield Finding(
+            "problem" if bad.size == len(k) else "caution",
+            f"The approximation is poor in {_chains(bad)}: Pareto k-hat is {np.nanmax(k):.2f}, above {KHAT}",
+            "It misses a part of the posterior, and its means and intervals are those of the approximation. Start "
+            "nuts from it, try a richer one (advi with a rank), or write scales non-centred.",
+            tuple(f"chain {c}" for c in bad.tolist()),
         )
 
 
