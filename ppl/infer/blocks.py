@@ -119,7 +119,7 @@ class GibbsOptions(Common):
         """A block's sampler with as many transitions as it makes in all sweeps."""
         names = self.blocks[number][0] if number < len(self.blocks) else self._rest_names()
         k = self._repeats(names)
-        return replace(inner, chains=self.chains, warmup=self.warmup * k, draws=self.draws * k)
+        return replace(inner, chains=self.chains, warmup=self.warmup * k, draws=self.draws * k, thin=1)
 
     def _rest_names(self) -> tuple[str, ...]:
         """Names in `repeats` that no block has: they can only be of the rest."""
