@@ -2,7 +2,7 @@
 
 from .lax_collectives import LaxCollectives
 from .lower import lower
-from .options import compiler_options
+from .options import compiler_options, quick_options
 from .spmd import device_mesh, gather, spec, spmd, store, stored_shape
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "device_mesh",
     "gather",
     "lower",
+    "quick_options",
     "spec",
     "spmd",
     "store",

