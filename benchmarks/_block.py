@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ppl.infer.program import Common
+from ppl.infer.options import Common
+from ppl.infer.protocol import Handover
 from ppl.infer.run import _Setup
 from ppl.posterior import Posterior
 
@@ -39,17 +40,17 @@ def held_bytes(compiled: Any, data: Mapping[str, Any]) -> int:
 
 def compiled_block(posterior: Posterior, options: Common, position: Mapping[str, np.ndarray] | None) -> Block:
     """The block of `options.draws` transitions, from a position of unconstrained values (None: never to be run)."""
-    engine = _Setup.make(posterior, options, keep=(), predictive=False).engine
+    engine = _Setup.make(posterior, options, keep=(), predictive=False).engines[-1]
     compiled = engine.lowered().compile()
     schedule = options.schedule().part(0, engine.length)
     held: dict[str, Any] = {}
     if position is not None:
         stored = {n: engine.gradient.store(n, np.asarray(x)[None]) for n, x in position.items()}
-        held = {"state": engine.start(stored), "adapt": engine.first_adapt()}
+        held = {"state": engine.start(1, Handover(engine.stand(stored)))}
 
     def advance() -> int:
-        made = engine.advance(1, held["state"], held["adapt"], schedule, engine.length)
-        held.update(state=made.state, adapt=made.adapt)
+        made = engine.advance(1, held["state"], schedule, engine.length)
+        held.update(state=made.state)
         jax.block_until_ready(made.state)
         return int(np.asarray(made.info.leapfrogs).sum())
 

@@ -48,8 +48,8 @@ def ours(compiled: Callable[[], Any], options: Any, keep: tuple[str, ...], seed:
     posterior = compiled()
     spent = {"warmup": 0, "draws": 0}
 
-    def watch(done: int, info: Any) -> None:
-        spent["warmup" if done <= options.warmup else "draws"] += int(np.sum(info.leapfrogs))
+    def watch(stage: Any, done: int, info: Any) -> None:
+        spent["warmup" if stage.phase(done) == "warm-up" else "draws"] += int(np.sum(info.leapfrogs))
 
     how = {"init": "uniform", "keep": keep, "predictive": False, "progress": False}
     posterior.run(options, seed=seed, **how)

@@ -44,15 +44,14 @@ REQUIRED = 0.97
 class Spent:
     """Gradients of all chains, and the CPU time after which a run is stopped; `watch` is the run's callback."""
 
-    warmup: int
     limit: float
     started: float = field(default_factory=time.process_time)
     before: int = 0
     after: int = 0
 
-    def watch(self, done: int, info: Any) -> None:
+    def watch(self, stage: Any, done: int, info: Any) -> None:
         count = int(np.sum(info.leapfrogs))
-        if done <= self.warmup:
+        if stage.phase(done) == "warm-up":
             self.before += count
         else:
             self.after += count
@@ -70,7 +69,7 @@ def measure(name: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]
     draws = args.draws
     while True:
         options = getattr(ppl, args.sampler)(chains=4, draws=draws)
-        spent = Spent(options.warmup, args.seconds)
+        spent = Spent(args.seconds)
         how = {"init": "uniform", "keep": case.keep, "predictive": False, "progress": False, "watch": spent.watch}
         result = posterior.run(options, seed=args.seed, **how)
         if not spent.after:
