@@ -96,7 +96,8 @@ def plan(
 ) -> PlannedModel:
     """A plan of the model's gradient on a mesh. It can be printed, questioned (`explain`) and overridden (`pin`).
 
-    Memory counts what `sampler` holds beside the gradient (default: `nuts` with `chains` chains).
+    Memory counts what `sampler` holds beside the gradient (default: the program that suits the model, with `chains`
+    chains).
 
     Instead of a mesh a number of `devices` may be given: then the mesh is the one with the fastest plan (see
     `planner.search_mesh`). Only sizes matter: without `data`, dims that have no size in the model need one in `sizes`.
@@ -104,12 +105,14 @@ def plan(
     if mesh is not None and devices is not None:
         hint = "leave out the mesh to have its shape searched, or the number of devices to give it"
         raise Diagnostic("argument", "both a mesh and a number of devices are given", where="devices", hint=hint)
-    from .infer.program import nuts
+    from .infer.choose import resolve
+    from .infer.program import auto
+    from .posterior import Posterior
 
-    sampler = sampler or nuts(chains=chains)
     request = PlanRequest.make(mesh, machine=machine, memory=memory, pins=pins, file=file)
-    request = dataclasses.replace(request, copies=sampler.copies())
     bound = outline(model, dtype=dtype, sizes=sizes) if data is None else bind(model, data, dtype=dtype, sizes=sizes)
+    sampler, _ = resolve(sampler or auto(chains=chains), Posterior(bound, request))
+    request = dataclasses.replace(request, copies=sampler.copies())
     if devices is not None:
         return PlannedModel.searched(bound, request, devices, sampler.chains)
     return PlannedModel(bound, request, sampler.chains)

@@ -1,13 +1,11 @@
-"""Gibbs sampling over blocks: known posteriors, simulation-based calibration, and what is refused.
+"""Gibbs sampling over blocks: known posteriors, and what is refused. (Its calibration: `test_calibration.py`.)
 
 |t| of 15 degrees of freedom exceeds 8 with probability 9e-7; each test compares fewer than 40 numbers.
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
 
 from ir.errors import Diagnostic
 from ppl.infer.program import exact_gaussian, from_options, gibbs, hmc, nuts, slice
@@ -107,65 +105,6 @@ def test_both_ways_of_writing_blocks_agree():
     assert gibbs(u=nuts(), rest=hmc(), repeats=2) == from_options("gibbs", {"u": nuts(), "rest": hmc(), "repeats": 2})
     assert gibbs({"u": nuts()}, v=hmc()).blocks == ((("u",), nuts()), (("v",), hmc()))
     assert hash(gibbs({("u", "v"): nuts()}, repeats={"u": 3})) == hash(gibbs({("u", "v"): nuts()}, repeats={"u": 3}))
-
-
-# Simulation-based calibration (Talts et al. 2018): every chain has parameters from the prior and data of its own.
-REPLICATES, RANKS = 640, 63
-
-
-def hierarchy(rng):
-    """mu ~ N(0, 1), s = log sd ~ N(0, 0.5), t[4] ~ N(mu, e^s), y[4] ~ N(t, 1)."""
-    truth = {"mu": rng.normal(size=REPLICATES), "s": 0.5 * rng.normal(size=REPLICATES)}
-    truth["t"] = truth["mu"][:, None] + np.exp(truth["s"])[:, None] * rng.normal(size=(REPLICATES, 4))
-    y = truth["t"] + rng.normal(size=(REPLICATES, 4))
-
-    def target(x):
-        mu, s, t = x["mu"], x["s"], x["t"]
-        d, r, precision = t - mu[:, None], y - t, jnp.exp(-2 * s)
-        square = jnp.sum(d * d, axis=1)
-        log_density = -0.5 * mu**2 - 2 * s**2 - 0.5 * precision * square - 4 * s - 0.5 * jnp.sum(r * r, axis=1)
-        pull = precision[:, None] * d
-        return log_density, {"mu": -mu + jnp.sum(pull, axis=1), "s": -4 * s + precision * square - 4, "t": r - pull}
-
-    return truth, target, {"mu": (), "s": (), "t": (4,)}
-
-
-def counts(rng):
-    """a ~ N(0, 1), b ~ N(0, 1), y[6] ~ Poisson(exp(a + b x))."""
-    truth, x = {"a": rng.normal(size=REPLICATES), "b": rng.normal(size=REPLICATES)}, np.linspace(-1, 1.5, 6)
-    y = rng.poisson(np.exp(truth["a"][:, None] + truth["b"][:, None] * x))
-
-    def target(position):
-        a, b = position["a"], position["b"]
-        eta = a[:, None] + b[:, None] * x
-        r = y - jnp.exp(eta)
-        log_density = jnp.sum(y * eta - jnp.exp(eta), axis=1) - 0.5 * (a * a + b * b)
-        return log_density, {"a": jnp.sum(r, axis=1) - a, "b": jnp.sum(r * x, axis=1) - b}
-
-    return truth, target, {"a": (), "b": ()}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("model", "blocks"),
-    [
-        (hierarchy, {"mu": exact_gaussian(), "s": slice(), "t": nuts(max_depth=4)}),
-        (counts, {"a": hmc(steps=4), "b": slice()}),
-    ],
-)
-def test_ranks_of_the_truth_are_uniform(model, blocks):
-    """Each p-value is below 1e-5 with that probability; there are at most six."""
-    truth, target, shapes = model(np.random.default_rng(10))
-    options = gibbs(blocks, warmup=300, draws=RANKS * 15, thin=15, chains=REPLICATES)
-    with jax.enable_x64(True):
-        driven = Driven(options, Space.single(shapes, REPLICATES), target)
-        draws, _, _ = driven.run(11)
-    for name, value in truth.items():
-        first = value if value.ndim == 1 else value[:, 0]
-        kept = draws[name] if value.ndim == 1 else draws[name][..., 0]
-        rank = (kept[:, :RANKS] < first[:, None]).sum(axis=1)
-        frequencies = np.bincount(rank * 16 // (RANKS + 1), minlength=16)
-        assert stats.chisquare(frequencies).pvalue > 1e-5, name
 
 
 @pytest.mark.slow

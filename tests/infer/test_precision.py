@@ -16,6 +16,7 @@ from ppl.infer import block
 from ppl.infer.engine import space_of
 from ppl.infer.hmc import Hmc
 from ppl.infer.leapfrog import leapfrog
+from ppl.infer.metric import identity
 
 KEY = counter.seed_key(7)
 
@@ -56,14 +57,14 @@ def energy_difference(size: int, dtype: str, steps: int = 10) -> float:
         space = case.space
 
         def go(x, data):
-            target, metric = case.target(data), space.full(1.0)
+            target, metric = case.target(data), identity(space)
             p = {n: v.astype(jnp.float32).astype(v.dtype) for n, v in space.normal(KEY, 1).items()}
             value, g = target(x)
             step_size = jnp.full(1, 0.9 * size**-0.25)
             start = 0.5 * space.dots([(p, p)])[0] - value
 
             def move(_, at):
-                return leapfrog(space, target, metric, step_size, *at[:3])
+                return leapfrog(space, target, metric, step_size, *at[:3])[:4]
 
             _, p, _, value = jax.lax.fori_loop(0, steps, move, (x, p, g, value))
             return 0.5 * space.dots([(p, p)])[0] - value - start
@@ -81,7 +82,7 @@ def acceptances(size: int, dtype: str, transitions: int) -> np.ndarray:
             state = block.init(kernel, x)
 
             def one(state, _):
-                state, info = block.transition(kernel, KEY, state, 1.2 * size**-0.25, case.space.full(1.0))
+                state, info = block.transition(kernel, KEY, state, 1.2 * size**-0.25, identity(case.space))
                 return state, info.accept_stat[0]
 
             return jax.lax.scan(one, state, None, length=transitions)[1]

@@ -101,7 +101,7 @@ def stored(example):
     draws = {n: np.asarray(x)[:, SETTLE // 2 :] for n, x in block.draws.items()}
     return Stored(
         {n: x[:, -1] for n, x in draws.items()},
-        float(np.median(block.state.adapt.step.value)),
+        float(np.median(block.state.inner.adapt.step.value)),
         {n: x.var(axis=(0, 1)) for n, x in draws.items()},
     )
 
