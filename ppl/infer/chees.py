@@ -23,14 +23,14 @@ from ir import counter
 from ir.counter import Key, uniform
 from ir.errors import InternalError
 
-from .chees_adapt import Adapt, Seen, after_search, after_transition, start_adapt, van_der_corput
+from .chees_adapt import Adapt, Pool, Seen, after_search, after_transition, start_adapt, van_der_corput
 from .fisher import Estimator
 from .integrators import LEAPFROG, travel
-from .leapfrog import DIVERGENCE, acceptances, decide
+from .leapfrog import DIVERGENCE, acceptances, decide, when
 from .protocol import ACCEPT, MOMENTUM, TRIAL, Block, Collect, Handover, State, Target
 from .schedule import Schedule
 from .slots import write_row
-from .space import Space
+from .space import Space, Vector
 
 
 class CheesInfo(NamedTuple):
@@ -52,6 +52,14 @@ class Chains(NamedTuple):
 
     state: State
     adapt: Adapt
+
+
+class _Chance(NamedTuple):
+    """The randomness of a transition."""
+
+    momentum: Vector
+    kinetic: jax.Array  # <p, p>
+    log_u: jax.Array  # of its acceptance
 
 
 class _Carry(NamedTuple):
@@ -80,7 +88,9 @@ class Chees:
     thin: int = 1
 
     def start(self, seed: Key, begin: Handover) -> Chains:
-        return Chains(begin.state, start_adapt(self.space, self.estimator, begin, self.step_size, self.length))
+        # Lengths go by the number of the transition, which must be one for all chains.
+        state = begin.state._replace(step=Pool(self.space).largest(begin.state.step))
+        return Chains(state, start_adapt(self.space, self.estimator, begin, self.step_size, self.length))
 
     def handover(self, state: Chains) -> Handover:
         return Handover(state.state, state.adapt.metric, state.adapt.step.value)
@@ -113,30 +123,41 @@ class Chees:
         real = jnp.zeros((space.chains, length), jnp.float64)
         whole = jnp.zeros((space.chains, length), jnp.int32)
         info = CheesInfo(real, real, whole > 0, real, real, whole, real, real)
-        carry = lax.while_loop(lambda c: c.done < limit, advance, _Carry(state, jnp.int32(0), draws, info))
+        carry = _Carry(state, jnp.int32(0), draws, info)
+        carry = lax.while_loop(lambda c: c.done < limit, advance, carry)
         draws = jax.vmap(collect, 1, 1)(carry.draws) if afterwards else carry.draws
         return Block(carry.chains, draws, carry.info, jnp.zeros(space.chains, bool))
+
+    def _chance(self, chain_key: Key, chains: Chains) -> _Chance:
+        space = self.space
+
+        def draw(_: _Chance) -> _Chance:
+            key = counter.derive(chain_key, chains.state.step)
+            momentum = space.normal(key, MOMENTUM + TRIAL * chains.adapt.step.trial)
+            log_u = jnp.log(uniform(key, (np.uint32(0), np.uint32(ACCEPT)), "float64"))
+            return _Chance(momentum, space.dots([(momentum, momentum)])[0], log_u)
+
+        # A loop of one round, though always needed: else XLA would derive it anew in all that rests on it.
+        none = jnp.zeros(space.chains, jnp.float64)
+        return when(chains.adapt.step.value[0] > 0, draw, _Chance(space.zeros(), none, none))
 
     def _transition(self, chains: Chains, chain_key: Key, now: Schedule) -> tuple[Chains, CheesInfo]:
         """One transition, or one trial of the step-size search, whose draw is not taken."""
         space, state, adapt = self.space, chains.state, chains.adapt
         eps, trial, metric = adapt.step.value, adapt.step.trial, adapt.metric
         tried = trial > 0
-        key = counter.derive(chain_key, state.step)
-        momentum = space.normal(key, MOMENTUM + TRIAL * trial)
-        start_energy = 0.5 * space.dots([(momentum, momentum)])[0] - state.log_density
-        part = van_der_corput(state.step + np.uint32(1))
+        chance = self._chance(chain_key, chains)
+        start_energy = 0.5 * chance.kinetic - state.log_density
+        part = van_der_corput(state.step[0] + np.uint32(1))
         length = jnp.exp(adapt.log_length)
-        steps = jnp.clip(jnp.ceil(part * length / eps), 1, self.most).astype(jnp.int32)
-        steps = jnp.where(tried, 1, steps)
-        start = (state.position, momentum, metric.pull(state.gradient))
+        steps = jnp.where(tried, 1, jnp.clip(jnp.ceil(part * length / eps), 1, self.most)).astype(jnp.int32)
+        start = (state.position, chance.momentum, metric.pull(state.gradient))
         x, p, log_density, gradient = travel(space, self.target, metric, LEAPFROG, eps, *start, steps[0])
         energy = 0.5 * space.dots([(p, p)])[0] - log_density
         error = energy - start_energy
         error = jnp.where(jnp.isnan(error), jnp.inf, error)
         acceptance, _ = acceptances(error)
-        log_u = jnp.log(uniform(key, (np.uint32(0), np.uint32(ACCEPT)), "float64"))
-        below, margin = decide(log_u, -error)
+        below, margin = decide(chance.log_u, -error)
         accepted = below & ~tried
 
         old = state.position

@@ -70,25 +70,33 @@ class Pool:
     space: Space
 
     def total(self, x: jax.Array) -> jax.Array:
-        """The sum over all chains, [C, ...]: the same for each."""
+        """The sum over all chains of x[C, ...], [1, ...]."""
         one = jnp.sum(x, axis=0, keepdims=True)
-        one = lax.psum(one, self.space.chain_axes) if self.space.chain_axes else one
-        return jnp.broadcast_to(one, x.shape)
+        return lax.psum(one, self.space.chain_axes) if self.space.chain_axes else one
 
-    def mean(self, x: jax.Array) -> jax.Array:
-        return self.total(x) / self.total(jnp.ones(self.space.chains, jnp.float64))
+    def sum(self, x: jax.Array) -> jax.Array:
+        """float64[C]: the same for each."""
+        return jnp.broadcast_to(self.total(x), x.shape)
 
-    def weighted(self, weight: jax.Array, x: Vector) -> Vector:
-        """sum_c weight[c] x_c."""
-        return {n: self.total(self.space.spread(weight, v) * v) for n, v in x.items()}
-
-    def harmonic(self, acceptance: jax.Array) -> jax.Array:
-        return 1 / self.mean(1 / acceptance)
+    def largest(self, x: jax.Array) -> jax.Array:
+        """[C]: the largest of scalars."""
+        one = jnp.max(x)
+        return jnp.broadcast_to(lax.pmax(one, self.space.chain_axes) if self.space.chain_axes else one, x.shape)
 
     @property
     def shares(self) -> jax.Array:
         """float64[C]: one over the number of chains."""
-        return 1 / self.total(jnp.ones(self.space.chains, jnp.float64))
+        return 1 / self.sum(jnp.ones(self.space.chains, jnp.float64))
+
+    def weighted(self, weight: jax.Array, x: Vector) -> Vector:
+        """sum_c weight[c] x_c, [1, ...]."""
+        return {n: self.total(self.space.spread(weight, v) * v) for n, v in x.items()}
+
+    def mean(self, x: jax.Array) -> jax.Array:
+        return self.sum(self.shares * x)
+
+    def harmonic(self, acceptance: jax.Array) -> jax.Array:
+        return 1 / self.mean(1 / acceptance)
 
 
 def start_adapt(
@@ -97,15 +105,16 @@ def start_adapt(
     """Before the first transition: metric and step size that were handed over, pooled, else the gradients' own metric
     and a search; `step_size` is where the adaptation starts in any case."""
     pool, each = Pool(space), lambda x: jnp.full(space.chains, x, jnp.float64)
+    all_alike = lambda x: {n: jnp.broadcast_to(v, begin.state.position[n].shape) for n, v in x.items()}  # noqa: E731
     if estimator is None:
         metric = identity(space) if begin.metric is None else begin.metric
     elif begin.metric is None:
         size = {n: jnp.abs(g) for n, g in begin.state.gradient.items()}
-        metric = estimator.first(pool.weighted(pool.shares, size))
+        metric = estimator.first(all_alike(pool.weighted(pool.shares, size)))
     else:
         square = {n: s**2 for n, s in begin.metric.deviation().items()}
         scale = {n: jnp.sqrt(s) for n, s in pool.weighted(pool.shares, square).items()}
-        metric = Diagonal(space.keep_real(scale, 1.0))
+        metric = Diagonal(space.keep_real(all_alike(scale), 1.0))
     value, known = each(1.0 if step_size is None else step_size), step_size is not None
     if step_size is None and begin.step_size is not None:
         value, known = jnp.exp(pool.mean(jnp.log(begin.step_size))), True
@@ -154,14 +163,14 @@ def _gain(space: Space, metric: Metric, seen: Seen) -> jax.Array:
     pool = Pool(space)
     # Paths that left the numbers have no weight, and must not enter sums either.
     kept = seen.acceptance > 0
-    share = seen.acceptance / jnp.maximum(pool.total(seen.acceptance), 1e-300)
+    share = seen.acceptance / jnp.maximum(pool.sum(seen.acceptance), 1e-300)
     end, momentum = space.where(kept, seen.end, seen.begin), space.where(kept, seen.momentum, space.zeros())
     scale = metric.deviation()  # of a diagonal metric this is F
     whiten = lambda x, m: {n: (v - m[n]) / scale[n] for n, v in x.items()}  # noqa: E731
     before = whiten(seen.begin, pool.weighted(pool.shares, seen.begin))
     after = whiten(end, pool.weighted(share, end))
     new, old, along = space.dots([(after, after), (before, before), (after, momentum)])
-    return pool.total(jnp.where(kept, share * seen.path * (new - old) * along, 0.0))
+    return pool.sum(jnp.where(kept, share * seen.path * (new - old) * along, 0.0))
 
 
 def _climb(adapt: Adapt, mask: jax.Array, gain: jax.Array, most: int) -> Adapt:
@@ -184,9 +193,9 @@ def _climb(adapt: Adapt, mask: jax.Array, gain: jax.Array, most: int) -> Adapt:
 
 
 def _pooled(space: Space, of_chains: DiagonalEstimate) -> DiagonalEstimate:
-    """The moments of all chains' draws together, for every chain."""
+    """The moments of all chains' draws together, vectors [1, ...]."""
     pool = Pool(space)
-    count = pool.total(of_chains.count)
+    count = pool.sum(of_chains.count)
     share = of_chains.count / jnp.maximum(count, 1.0)
 
     def together(means: Vector, variances: Vector) -> tuple[Vector, Vector]:

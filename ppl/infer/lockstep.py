@@ -57,9 +57,9 @@ class CheesOptions(Common):
         return Chees(space, target, learnt, self.target_accept, self.step_size, self.length, self.most, self.thin)
 
     def copies(self) -> float:
-        """Beside position and gradient: moving end 3, scale 1, passing 2; in warm-up the sums of every chain 8, and
-        what of the criterion passes, 2."""
-        return 6 + (estimator(Space(())).copies() + 2 if self.warmup else 0)
+        """Beside position and gradient: the moving end 3, scale 1, and 1 that passes; if there is a warm-up, the sums
+        of every chain 8, and 4 more that pass between a path, the criterion and the sums."""
+        return 5 + (estimator(Space(())).copies() + 4 if self.warmup else 0)
 
     def schedule(self) -> Schedule:
         return make_schedule(self.warmup, self.draws)
