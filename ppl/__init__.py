@@ -22,7 +22,7 @@ from typing import Any
 _HOMES = {
     "ppl.pipeline": ("compile", "plan"),
     "ppl.infer.program": (
-        *("nuts", "hmc", "mclmc", "mams", "slice", "exact_gaussian", "gibbs", "smc", "auto"),
+        *("nuts", "hmc", "mclmc", "mams", "chees", "slice", "exact_gaussian", "gibbs", "smc", "auto"),
         *("map", "laplace", "advi", "pathfinder"),
     ),
     "ppl.text.elaborate": ("load", "from_text"),

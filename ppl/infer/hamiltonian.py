@@ -14,6 +14,7 @@ from ir.errors import InternalError
 from .block import Trajectories
 from .fisher import Estimator, FisherDense, FisherDiagonal, Fixed, Windows
 from .hmc import Hmc
+from .integrators import INTEGRATORS
 from .nuts import Nuts
 from .options import Common
 from .pack import MOST
@@ -107,20 +108,26 @@ class NutsOptions(Hamiltonian):
 
 @dataclass(frozen=True, kw_only=True)
 class HmcOptions(Hamiltonian):
-    """Hamiltonian Monte Carlo. steps: mean number of leapfrogs; jitter: their relative half-range, in [0, 1]."""
+    """Hamiltonian Monte Carlo. steps: mean number of steps; jitter: their relative half-range, in [0, 1].
+
+    integrator: what a step is: "leapfrog", one gradient, "minimal_norm", two, or "three_stage", three.
+    """
 
     steps: int = 10
     jitter: float = 0.5
+    integrator: str = "leapfrog"
     name: ClassVar[str] = "hmc"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_integer("steps", 1)
         self._check_real("jitter", "in [0, 1]", lambda j: 0 <= j <= 1, "0.5 draws 50 % to 150 % of `steps`")
+        if self.integrator not in INTEGRATORS:
+            raise self._wrong(f"there is no integrator {self.integrator!r}", f"there are: {', '.join(INTEGRATORS)}")
 
     def kernel(self, space: Space, target: Target) -> Hmc:
         """The kernel of these options on a space."""
-        return Hmc(space, target, self.steps, self.jitter)
+        return Hmc(space, target, self.steps, self.jitter, INTEGRATORS[self.integrator])
 
 
 def _nowhere(position: Vector) -> tuple[jax.Array, Vector]:

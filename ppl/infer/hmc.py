@@ -1,9 +1,9 @@
-"""Hamiltonian Monte Carlo with a fixed, jittered number of leapfrogs and a Metropolis test at the end (Neal 2011).
+"""Hamiltonian Monte Carlo with a fixed, jittered number of steps and a Metropolis test at the end (Neal 2011).
 
 Only the end of a path needs its energy. A chain that has its devices to itself goes all of its path in one round: the
-momentum is kept at half steps, the leapfrogs before the last one take gradients alone (XLA leaves the log density and
+momentum is kept between two gradients, all of them before the last one are taken alone (XLA leaves the log density and
 its sums out), and beside the draw only position, momentum and gradient are alive. Chains that advance together end at
-different times: their leapfrogs are one a round and all alike, whatever the others do.
+different times: their steps are one a round and all alike, whatever the others do.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from ir.counter import Key, uniform
 
-from .leapfrog import acceptances, decide, leapfrog, record_leaf, select, select_point, start_progress, when
+from .integrators import LEAPFROG, Integrator, travel
+from .leapfrog import acceptances, decide, record_leaf, select, select_point, start_progress, when
 from .metric import Metric
 from .protocol import ACCEPT, LENGTH, Point, Progress, Target
 from .space import Space, Vector
@@ -35,18 +35,19 @@ class Path(NamedTuple):
     p: Vector
     g: Vector  # whitened, as the momentum is
     draw: Point
-    length: jax.Array  # leapfrogs of this transition
+    length: jax.Array  # steps of this transition
     progress: Progress
 
 
 @dataclass(frozen=True)
 class Hmc:
-    """The kernel. The number of leapfrogs is uniform on the integers of steps (1 - jitter) .. steps (1 + jitter)."""
+    """The kernel. The number of steps is uniform on the integers of steps (1 - jitter) .. steps (1 + jitter)."""
 
     space: Space
     target: Target
     steps: int = 10
     jitter: float = 0.5
+    integrator: Integrator = LEAPFROG
 
     def copies(self) -> int:
         """Moving end 3, draw 2; passing 2 where chains advance together, as XLA:CPU's peak has them."""
@@ -80,21 +81,18 @@ class Hmc:
         )
 
     def grow(self, frozen: jax.Array, path: Path, step_size: jax.Array, metric: Metric, key: Key) -> Path:
-        inner = jnp.where(frozen | (not self._alone), 0, path.length - 1)
-        if self._alone:
-            x, p, gradient, log_density = self._whole_path(path, inner[0], step_size, metric)
-            g = {}
-        else:
-            x, p, g, log_density, gradient = leapfrog(
-                self.space, self.target, metric, step_size, path.x, path.p, path.g
-            )
+        alone, count = self._alone, self.integrator.gradients
+        steps = jnp.where(frozen | (not alone), 1, path.length)
+        start = (path.draw.position, path.p, metric.pull(path.draw.gradient)) if alone else (path.x, path.p, path.g)
+        how = (self.space, self.target, metric, self.integrator, step_size)
+        x, p, log_density, gradient = travel(*how, *start, steps[0] if alone else 1)
         kinetic = self.space.dots([(p, p)])[0]
         end = Point(x, gradient, log_density, 0.5 * kinetic - log_density)
         was_done = path.progress.done | frozen
-        # Leapfrogs without an energy say nothing of acceptance: the end stands for all (see below).
-        progress = path.progress._replace(leapfrogs=path.progress.leapfrogs + inner)
+        # Gradients without an energy say nothing of acceptance: the end stands for all (see below).
+        progress = path.progress._replace(leapfrogs=path.progress.leapfrogs + (count * steps - 1))
         progress = record_leaf(progress, end.energy)
-        ended = ~was_done & (progress.divergent | (progress.leapfrogs >= path.length))
+        ended = ~was_done & (progress.divergent | (progress.leapfrogs >= count * path.length))
         log_u = jnp.log(uniform(key, (np.uint32(0), np.uint32(ACCEPT)), "float64"))
         below, margin = decide(log_u, -progress.energy_error)
         accepted = ended & below
@@ -109,21 +107,6 @@ class Hmc:
             symmetric_sum=jnp.where(ended, symmetric * progress.leapfrogs, progress.symmetric_sum),
             accept_margin=jnp.where(ended, margin, progress.accept_margin),
         )
-        return Path({} if self._alone else x, p, g, draw, path.length, progress)
-
-    def _whole_path(
-        self, path: Path, inner: jax.Array, eps: jax.Array, metric: Metric
-    ) -> tuple[Vector, Vector, Vector, jax.Array]:
-        """(x, p, grad l, l) after `inner` leapfrogs and a last one, from the draw."""
-        axpy = self.space.axpy
-        half = axpy(0.5 * eps, metric.pull(path.draw.gradient), path.p)
-
-        def move(_: jax.Array, moving: tuple[Vector, Vector]) -> tuple[Vector, Vector]:
-            x, half = moving
-            x = axpy(eps, metric.push(half), x)
-            return x, axpy(eps, metric.pull(self.target(x)[1]), half)
-
-        x, half = lax.fori_loop(0, inner, move, (path.draw.position, half))
-        x = axpy(eps, metric.push(half), x)
-        log_density, gradient = self.target(x)
-        return x, axpy(0.5 * eps, metric.pull(gradient), half), gradient, log_density
+        if alone:
+            return Path({}, p, {}, draw, path.length, progress)
+        return Path(x, p, metric.pull(gradient), draw, path.length, progress)

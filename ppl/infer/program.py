@@ -18,6 +18,7 @@ from .approximations import AdviOptions, LaplaceOptions, MapOptions, PathfinderO
 from .blocks import GibbsOptions, with_blocks
 from .direct import ExactOptions, SliceOptions
 from .hamiltonian import HmcOptions, NutsOptions
+from .lockstep import CheesOptions
 from .microcanonical import MamsOptions, MclmcOptions
 from .options import Common, option_text
 from .population import SmcOptions
@@ -31,6 +32,7 @@ FOREIGN = {
     **dict.fromkeys(("thinning", "thin_by"), "thin"),
     **dict.fromkeys(("stepsize", "epsilon", "eps"), "step_size"),
     **dict.fromkeys(("num_steps", "n_leapfrog", "num_leapfrog", "num_integration_steps", "n_steps"), "steps"),
+    **dict.fromkeys(("max_sampling_steps", "max_leapfrog_steps", "max_leapfrogs"), "most"),
     **dict.fromkeys(("block_size", "chunk_size"), "block"),
     **dict.fromkeys(("num_particles", "n_particles", "chains"), "particles"),
     **dict.fromkeys(("ess_threshold", "target_ess", "ess"), "effective"),
@@ -75,7 +77,7 @@ class AutoOptions(Common):
 
 _PROGRAMS: dict[str, type[Common]] = {
     **{"nuts": NutsOptions, "hmc": HmcOptions, "mclmc": MclmcOptions, "mams": MamsOptions},
-    **{"slice": SliceOptions, "exact_gaussian": ExactOptions},
+    **{"chees": CheesOptions, "slice": SliceOptions, "exact_gaussian": ExactOptions},
     **{"gibbs": GibbsOptions, "smc": SmcOptions, "auto": AutoOptions},
     **{"map": MapOptions, "laplace": LaplaceOptions, "advi": AdviOptions, "pathfinder": PathfinderOptions},
 }
@@ -95,7 +97,7 @@ def nuts(**options: Any) -> NutsOptions:
 
 
 def hmc(**options: Any) -> HmcOptions:
-    """Hamiltonian Monte Carlo: `hmc(steps=10, jitter=0.5)` and the options that all samplers share."""
+    """Hamiltonian Monte Carlo: `hmc(steps=10, jitter=0.5, integrator="leapfrog")` and what all samplers share."""
     return from_options("hmc", options)  # type: ignore[return-value]
 
 
@@ -107,6 +109,11 @@ def mclmc(**options: Any) -> MclmcOptions:
 def mams(**options: Any) -> MamsOptions:
     """Metropolis-adjusted microcanonical trajectories: `mams(length=1.3, target_accept=0.9)`; exact, as `nuts` is."""
     return from_options("mams", options)  # type: ignore[return-value]
+
+
+def chees(**options: Any) -> CheesOptions:
+    """Hamiltonian trajectories of one length, adapted to all chains: `chees(chains=16, draws=1000, warmup=1000)`."""
+    return from_options("chees", options)  # type: ignore[return-value]
 
 
 def slice(**options: Any) -> SliceOptions:

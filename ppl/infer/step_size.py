@@ -64,12 +64,15 @@ def after_trial(step: StepSize, tried: jax.Array, energy_error: jax.Array) -> St
     )
 
 
-def average(step: StepSize, mask: jax.Array, accept_stat: jax.Array, target_accept: float) -> StepSize:
-    """Dual averaging, Hoffman and Gelman (2014), equation 6, for the chains of `mask`."""
+def average(
+    step: StepSize, mask: jax.Array, accept_stat: jax.Array, target_accept: float, decay: float = _KAPPA
+) -> StepSize:
+    """Dual averaging, Hoffman and Gelman (2014), equation 6, for the chains of `mask`; t^-decay weighs what enters the
+    average."""
     t = step.updates + 1
     h_bar = (1 - 1 / (t + _T0)) * step.h_bar + (target_accept - accept_stat) / (t + _T0)
     log_eps = jnp.minimum(step.mu - jnp.sqrt(t) / _GAMMA * h_bar, math.log(LARGEST))
-    weight = t**-_KAPPA
+    weight = t**-decay
     log_average = weight * log_eps + (1 - weight) * step.log_average
     return step._replace(
         updates=jnp.where(mask, t, step.updates),

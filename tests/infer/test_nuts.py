@@ -131,7 +131,7 @@ def run_in_blocks(kernel, length, limit, warmup=60, draws=40):
 @pytest.mark.parametrize("make", [Nuts, Hmc])
 def test_neither_blocks_nor_the_number_of_chains_change_a_draw(make):
     """Warm-up included, which starts with a search and holds a window's end. Chains are chaotic, so those of another
-    program (more chains, kicks of HMC in another order) are compared over the first 12 transitions only."""
+    program (more chains, another order of a sum) are compared over the first 10 transitions only."""
     with jax.enable_x64(True):
         one, many = (make(Space.single({"v": (), "w": (3,)}, c), mild_funnel) for c in (1, 4))
         whole = run_in_blocks(many, 25, 25)
@@ -140,7 +140,7 @@ def test_neither_blocks_nor_the_number_of_chains_change_a_draw(make):
         assert (whole["v"][0] != whole["v"][1]).mean() > 0.8
         alone = run_in_blocks(one, 50, 50)
         for name in alone:
-            np.testing.assert_allclose(whole[name][:1, :12], alone[name][:, :12], rtol=1e-10, atol=1e-10)
+            np.testing.assert_allclose(whole[name][:1, :10], alone[name][:, :10], rtol=1e-12, atol=1e-12)
 
 
 def test_limit_thin_and_single_transitions_give_the_same_draws():
