@@ -16,7 +16,7 @@ from .options import STATISTICS, Common
 from .protocol import Target
 from .space import Space
 
-_SHARED = tuple(f.name for f in fields(Common))
+_SHARED = tuple(f.name for f in fields(Common) if f.name != "given")
 
 
 @dataclass(frozen=True, kw_only=True)
