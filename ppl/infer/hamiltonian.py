@@ -34,10 +34,9 @@ class Hamiltonian(Common):
     target_accept: mean acceptance that warm-up aims at. step_size: `None` to search for one and, if there is a warm-up,
     to adapt it from there; a number is where adaptation starts. metric: "dense" learns the full covariance of few
     latents that no mesh axis splits, "diagonal" each latent's scale, "low_rank" those and the at most `rank` directions
-    in which the posterior is farthest from round, of any latents: it is for some hundreds or thousands of dims, since
-    it holds 17 copies of the latents a direction while it learns (9 where `rank` is 32). "auto" is "dense" up to 128
-    dims, "low_rank" for more that are packed, else "diagonal". Without a warm-up, metric and step size are those of the
-    stage or run before, else 1 and a search.
+    in which the posterior is farthest from round, of any latents; but while it learns it holds 4 min(4 rank, 64) copies
+    of them. "auto" is "dense" up to 128 dims, "low_rank" up to 2048 (where they are packed), else "diagonal". Without a
+    warm-up, metric and step size are those of the stage or run before, else 1 and a search.
     """
 
     target_accept: float = 0.8

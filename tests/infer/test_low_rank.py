@@ -6,13 +6,16 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from ppl.infer.fisher import FisherDense
+from ir.errors import Diagnostic
+from ppl.infer.fisher import FisherDense, Fixed, Windows
 from ppl.infer.fisher_low_rank import FisherLowRank
 from ppl.infer.metric import Dense, Diagonal, LowRank
 from ppl.infer.pack import packing
+from ppl.infer.program import hmc, mams, nuts
 from ppl.infer.space import Space
 from tests.infer.test_sharded import N, line_space, mesh, spmd
 
@@ -63,99 +66,113 @@ def test_draws_that_all_fit_give_the_dense_metric():
         def both(x, g):
             low = FisherLowRank(space, d, 31)
             eye = Dense(jnp.stack([jnp.eye(d)] * 2))
-            return learn(FisherDense(space), x, g, eye, masks), learn(low, x, g, low.take(one), masks)
+            found = learn(low, x, g, low.take(one), masks)
+            return learn(FisherDense(space), x, g, eye, masks), found, found.deviation()
 
-        dense, low = jax.jit(both)(x, g)
-        wanted, got = np.asarray(dense.factor @ jnp.swapaxes(dense.factor, 1, 2)), covariance_of(low, d)
-        np.testing.assert_allclose(got, wanted, rtol=1e-8, atol=1e-8 * np.abs(wanted).max())
-        np.testing.assert_allclose(low.deviation()["*"] ** 2, np.diagonal(wanted, axis1=1, axis2=2), rtol=1e-8)
-        strength = np.abs(np.log(low.eigenvalues))
-        assert (np.diff(strength, axis=1) <= 0).all() and (strength[:, 0] > 2).all()
-        # Handed to an estimator of rank 3, the strongest three are left.
+        dense, low, deviation = jax.jit(both)(x, g)
+        got = np.asarray(covariance_of(low, d))
         cut = FisherLowRank(space, 3, 6).take(low)
-        assert cut.eigenvalues.shape == (2, 3) and (cut.eigenvalues == low.eigenvalues[:, :3]).all()
-        assert (cut.directions["*"] == low.directions["*"][:, :3]).all()
         again = FisherLowRank(space, d, 31).take(cut)
-        np.testing.assert_allclose(covariance_of(again, d), covariance_of(cut, d), rtol=1e-12, atol=1e-12)
+    dense, low, cut, again = jax.tree.map(np.asarray, (dense, low, cut, again))
+    wanted = dense.factor @ dense.factor.swapaxes(1, 2)
+    np.testing.assert_allclose(got, wanted, rtol=1e-8, atol=1e-8 * np.abs(wanted).max())
+    strength = np.abs(np.log(low.eigenvalues))
+    assert (np.diff(strength, axis=1) <= 0).all() and (strength[:, 0] > 2).all()
+    u = low.directions["*"]
+    np.testing.assert_allclose(deviation["*"] ** 2, np.diagonal(wanted, axis1=1, axis2=2), rtol=1e-8)
+    # Handed to an estimator of rank 3, the strongest three are left.
+    for few in (cut.eigenvalues, again.eigenvalues[:, :3]):
+        assert (few == low.eigenvalues[:, :3]).all()
+    assert (again.eigenvalues[:, 3:] == 1).all() and (again.directions["*"][:, 3:] == 0).all()
+    assert (cut.directions["*"] == u[:, :3]).all() and (again.directions["*"][:, :3] == u[:, :3]).all()
 
 
-def test_the_buffer_holds_the_last_draws_of_the_window():
-    """d = 20, a buffer of 6: 12 draws of another posterior, which a switch forgets, then 5 or 9 more."""
-    d, before = 20, 12
-    rng = np.random.default_rng(6)
-    x, g = gaussian_draws(rng, np.diag(np.geomspace(1, 9, d)) + 20.0, 9)
-    x, g = (np.concatenate([rng.normal(0, s, (2, before, d)), a], axis=1) for a, s in ((x, 100), (g, 10)))
-    with jax.enable_x64(True):
-        space = packing(Space.single({"a": (d,)}, 2)).space
-        estimator = FisherLowRank(space, 3, 6)
-
-        @jax.jit
-        def metric(numbers):
-            masks = jnp.isin(jnp.arange(before + 9), numbers)
-            masks = jnp.stack([masks, masks], axis=1)
-            return learn(estimator, {"*": x}, {"*": g}, estimator.first(space.full(1.0)), masks, (before,))
-
-        number = np.arange(9 + before)
-        forgot, never = (
-            metric(np.where(number < 17, number, -1)),
-            metric(np.where(number < 17, number, -1) * (number > 11)),
-        )
-        # Directions that draws have and gradients have not are told from rounding by 1e-5 alone.
-        np.testing.assert_allclose(covariance_of(forgot, d), covariance_of(never, d), rtol=1e-4)
-        found = metric(number)
-    # The span of the last six draws and gradients, about their means, holds the directions.
-    found = jax.tree.map(np.asarray, found)
-    y, b = x[0, -6:] / found.scale["*"][0], g[0, -6:] * found.scale["*"][0]
-    columns = np.concatenate([y - y.mean(axis=0), b - b.mean(axis=0)]).T
-    directions = found.directions["*"][0].T
-    np.testing.assert_allclose(directions.T @ directions, np.eye(3), atol=1e-8)
-    np.testing.assert_allclose(columns @ np.linalg.lstsq(columns, directions)[0], directions, atol=1e-8)
-    assert (np.abs(np.log(found.eigenvalues)) > 1).all()
+def reference(x, g, rank, kept):
+    """F F^T of the draws and gradients [n, d] of a chain's window, of which the last are kept, by d x d matrices."""
+    scale = (x.var(axis=0) / g.var(axis=0)) ** 0.25
+    a, b = (((v[-kept:] - v[-kept:].mean(axis=0)) * s).T for v, s in ((x, 1 / scale), (g, scale)))
+    eye = np.eye(len(scale))
+    upper, lower = np.linalg.cholesky(a @ a.T / 1e-5 + eye).T, np.linalg.cholesky(b @ b.T / 1e-5 + eye)
+    _, roots, vectors = np.linalg.svd(upper @ lower)
+    half = np.linalg.solve(lower.T, vectors.T)
+    values, vectors = np.linalg.eigh(half * roots @ half.T)
+    best = np.argsort(-np.abs(np.log(values)))[:rank]
+    best = best[(values[best] > 2) | (values[best] < 0.5)]
+    return (eye + vectors[:, best] * (values[best] - 1) @ vectors[:, best].T) * np.outer(scale, scale)
 
 
 def test_split_latents_have_the_metric_of_whole_ones():
-    """A line of 37 over 8 devices, whose padding stays, and a number on all of them; F^T is the transpose of F."""
+    """A line of 37 over 8 devices, whose padding stays, and a number on all of them; F^T is the transpose of F.
+
+    A buffer of 8. Five draws of something else are forgotten at a switch; the window then has 7 draws and, of the other
+    chain, 6; then 11 and 10.
+    """
     grid = mesh((8,), ("row",))
     rng = np.random.default_rng(1)
-    n, chains = 7, 2
-    common = rng.normal(size=(chains, n))  # what all elements share
-    draw = lambda *s: rng.normal(size=(chains, n, *s)) + 2 * common.reshape(chains, n, *(1,) * len(s))  # noqa: E731
-    x, g = ({"x": draw(N), "s": draw()} for _ in range(2))
-    u, v = ({"x": rng.normal(size=(chains, N)), "s": rng.normal(size=chains)} for _ in range(2))
-    masks = np.ones((n, chains), bool)
-    masks[2, 1] = False
+    before, n, chains, rank, kept = 5, 16, 2, 3, 8
+    common = rng.normal(size=(chains, n, 1))  # what all elements share
+    x, g = (rng.normal(size=(chains, n, N + 1)) + 2 * common for _ in range(2))
+    x[:, :before] *= 100
+    u, v = rng.normal(size=(2, chains, N + 1))
+    space = line_space(("row",), 8, chains)
 
-    def go(space):
-        def body(x, g, u, v):
-            estimator = FisherLowRank(space, 3, 8)
-            metric = learn(estimator, x, g, estimator.first(space.full(4.0)), masks)
-            pushed, pulled = metric.push(u), metric.pull(v)
-            products = space.dots([(pushed, v), (u, pulled)])
-            return metric.directions, metric.push(pulled), metric.deviation(), metric.eigenvalues, products
+    def body(x, g, u, v, masks):
+        estimator = FisherLowRank(space, rank, kept)
+        metric = learn(estimator, x, g, estimator.first(space.full(4.0)), masks, (before,))
+        pushed, pulled = metric.push(u), metric.pull(v)
+        products = space.dots([(pushed, v), (u, pulled)])
+        return metric.directions, metric.push(pulled), metric.deviation(), products
 
-        return body
+    def split(a):
+        return {"s": a[..., 0], "x": np.pad(a[..., 1:], [*[(0, 0)] * (a.ndim - 1), (0, 3)])}
 
-    padded = lambda vector: {"s": vector["s"], "x": np.pad(vector["x"], [*[(0, 0)] * (vector["x"].ndim - 1), (0, 3)])}  # noqa: E731
     one, stack = {"x": P(None, "row"), "s": P()}, {"x": P(None, None, "row"), "s": P()}
     with jax.enable_x64(True):
-        f = spmd(go(line_space(("row",), 8, chains)), grid, (stack, stack, one, one), (stack, one, one, P(), P()))
-        args = (padded(x), padded(g), padded(u), padded(v))
-        *vectors, eigenvalues, products = jax.tree.map(np.asarray, f(*args))
-        whole = jax.tree.map(np.asarray, jax.jit(go(line_space((), 1, chains)))(x, g, u, v))
-        text = f.lower(*args).as_text()
-    assert (np.abs(np.log(eigenvalues)) > 2).all()
-    np.testing.assert_allclose(eigenvalues, whole[3], rtol=1e-6)
-    np.testing.assert_allclose(products[0], products[1], rtol=1e-12)
-    for got, wanted, fill in zip(vectors, whole, (0, 0, 1), strict=False):
-        assert (got["x"][..., N:] == fill).all()
-        if fill or got is vectors[1]:  # a direction has either sign
-            np.testing.assert_allclose(got["x"][..., :N], wanted["x"], rtol=1e-6, atol=1e-6)
-            np.testing.assert_allclose(got["s"], wanted["s"], rtol=1e-6, atol=1e-6)
+        f = spmd(body, grid, (stack, stack, one, one, P()), (stack, one, one, P()))
+        vectors = tuple(map(split, (x, g, u, v)))
+        lowered = f.lower(*vectors, np.ones((n, chains), bool))
+        compiled = lowered.compile()
+        for length in (7, 11):
+            masks = np.arange(n)[:, None] < before + np.array([length, length])
+            masks[before + 2, 1] = False
+            *found, products = jax.tree.map(np.asarray, compiled(*vectors, masks))
+            np.testing.assert_allclose(products[0], products[1], rtol=1e-12)
+            assert [set(a["x"][..., N:].ravel()) for a in found] == [{0}, {0}, {1}]
+            _, mapped, deviation = (np.concatenate([a["s"][..., None], a["x"][..., :N]], axis=-1) for a in found)
+            for c in range(chains):
+                window = np.flatnonzero(masks[before:, c]) + before
+                expected = reference(x[c, window], g[c, window], rank, kept)
+                np.testing.assert_allclose(mapped[c], expected @ v[c], rtol=1e-6, atol=1e-6)
+                np.testing.assert_allclose(deviation[c], np.sqrt(np.diag(expected)), rtol=1e-6)
+    text = lowered.as_text()
     assert not re.search(r"all_gather|all_to_all|collective_permute|reduce_scatter", text)
-    # Products of draws and gradients, 3 numbers a chain for each of three maps, and the test's own two dots.
+    # Products of draws and gradients, `rank` numbers a chain for each of three maps, and the test's own two dots.
     sizes = re.findall(r"all_reduce.*?-> tensor<([0-9x]*)x?f64>", text, re.S)
     numbers = [int(np.prod([int(k) for k in s.split("x") if k])) for s in sizes]
-    assert sorted(numbers) == [2 * chains, *3 * [3 * chains], 3 * 8**2 * chains]
+    assert sorted(numbers) == [2 * chains, *3 * [rank * chains], 3 * kept**2 * chains]
+
+
+def test_auto_takes_the_metric_of_the_size():
+    def kind(dims, **options):
+        return type(nuts(**options).estimator(packing(Space.single({"x": (dims,)}, 2)).space))
+
+    assert [kind(d) for d in (128, 129, 2048, 2049)] == [Windows, FisherLowRank, FisherLowRank, Windows]
+    assert kind(5000, metric="low_rank") is kind(5, metric="low_rank") is FisherLowRank
+    assert kind(5, metric="low_rank", warmup=0) is Fixed
+    assert mams(metric="low_rank", rank=2).estimator(Space.single({"x": (40,)}, 2)).draws == 8
+    assert hmc(metric="low_rank", rank=9).estimator(Space.single({"x": (3,)}, 2)).rank == 3
+
+
+def test_a_rank_is_of_the_low_rank_metric():
+    for options, told in ((dict(rank=0), "between 1 and 32"), (dict(rank=33), "between 1 and 32")):
+        with pytest.raises(Diagnostic, match=told):
+            nuts(**options)
+    with pytest.raises(Diagnostic, match="a diagonal metric has no rank") as raised:
+        nuts(rank=4, metric="diagonal")
+    assert "low_rank" in raised.value.hint
+    with pytest.raises(Diagnostic) as raised:
+        nuts(max_rank=4)
+    assert "rank" in raised.value.hint
 
 
 def test_packed_directions_are_unpacked_and_packed_again():
