@@ -103,9 +103,10 @@ class Windows:
 
 @dataclass(frozen=True)
 class Fixed:
-    """No estimate: the metric that was handed over stays, or the identity."""
+    """No estimate: the metric that was handed over or the identity stays, in the form of an estimator if one is given."""
 
     space: Space
+    form: Estimator | None = None
 
     def copies(self) -> int:
         return 0
@@ -114,10 +115,10 @@ class Fixed:
         return ()
 
     def first(self, gradient: Vector) -> Metric:
-        return identity(self.space)
+        return self.take(identity(self.space))
 
     def take(self, metric: Metric) -> Metric:
-        return metric
+        return metric if self.form is None else self.form.take(metric)
 
     def add(self, estimate: object, mask: jax.Array, position: Vector, gradient: Vector) -> object:
         return estimate

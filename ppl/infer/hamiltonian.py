@@ -66,11 +66,11 @@ class Hamiltonian(Common):
 
     def estimator(self, space: Space) -> Estimator:
         """How the metric is learnt; without a warm-up it is what was handed over."""
-        if not self.warmup:
-            return Fixed(space)
         kind = self.metric
         if kind == "auto":
             kind = "diagonal" if not space.packed else "dense" if space.degrees <= DENSE_MOST else "low_rank"
+        if not self.warmup:
+            return Fixed(space, FisherLowRank.of(space, self.rank) if kind == "low_rank" else None)
         if kind == "diagonal":
             return Windows(FisherDiagonal(space))
         if kind == "low_rank":

@@ -158,7 +158,10 @@ def test_auto_takes_the_metric_of_the_size():
 
     assert [kind(d) for d in (128, 129, 2048, 2049)] == [Windows, FisherLowRank, FisherLowRank, Windows]
     assert kind(5000, metric="low_rank") is kind(5, metric="low_rank") is FisherLowRank
-    assert kind(5, metric="low_rank", warmup=0) is Fixed
+    assert kind(5, metric="low_rank", warmup=0) is kind(5, warmup=0) is Fixed
+    still = nuts(metric="low_rank", rank=2, warmup=0).estimator(Space.single({"x": (40,)}, 2))
+    with jax.enable_x64(True):
+        assert isinstance(still.first({}), LowRank) and still.take(still.first({})).eigenvalues.shape == (2, 2)
     assert mams(metric="low_rank", rank=2).estimator(Space.single({"x": (40,)}, 2)).draws == 8
     assert hmc(metric="low_rank", rank=9).estimator(Space.single({"x": (3,)}, 2)).rank == 3
 
