@@ -103,7 +103,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Fixed:
-    """No estimate: the metric that was handed over or the identity stays, in the form of an estimator if one is given."""
+    """No estimate: the metric that was handed over or the identity stays, in the form of an estimator if any."""
 
     space: Space
     form: Estimator | None = None
