@@ -103,9 +103,10 @@ class Windows:
 
 @dataclass(frozen=True)
 class Fixed:
-    """No estimate: the metric that was handed over stays, or the identity."""
+    """No estimate: the metric that was handed over or the identity stays, in the form of an estimator if any."""
 
     space: Space
+    form: Estimator | None = None
 
     def copies(self) -> int:
         return 0
@@ -114,10 +115,10 @@ class Fixed:
         return ()
 
     def first(self, gradient: Vector) -> Metric:
-        return identity(self.space)
+        return self.take(identity(self.space))
 
     def take(self, metric: Metric) -> Metric:
-        return metric
+        return metric if self.form is None else self.form.take(metric)
 
     def add(self, estimate: object, mask: jax.Array, position: Vector, gradient: Vector) -> object:
         return estimate
@@ -248,12 +249,17 @@ class FisherDense(NamedTuple):
 
 
 def geometric_mean(a: jax.Array, b: jax.Array) -> jax.Array:
-    """A # B^-1, the positive definite X with X B X = A, for [..., d, d]: with B = L L^T and L^T A L = V diag(w) V^T it
-    is L^-T V diag(sqrt w) V^T L^-1."""
+    """A # B^-1, the positive definite X with X B X = A, for [..., d, d]: with A = M M^T, B = L L^T and the singular
+    values M^T L = P diag(w) V^T it is L^-T V diag(w) V^T L^-1.
+
+    The eigenvalues of L^T A L are w^2 and span the square of what A and B span, which is more than sixteen digits where
+    there are fewer draws than dims; w is not.
+    """
     lower = jnp.linalg.cholesky(b)
-    values, vectors = jnp.linalg.eigh(jnp.swapaxes(lower, -1, -2) @ a @ lower)
+    _, values, rows = jnp.linalg.svd(jnp.swapaxes(jnp.linalg.cholesky(a), -1, -2) @ lower)
+    vectors = jnp.swapaxes(rows, -1, -2)
     half = jax.lax.linalg.triangular_solve(lower, vectors, left_side=True, lower=True, transpose_a=True)
-    return (half * jnp.sqrt(jnp.maximum(values, 0.0))[..., None, :]) @ jnp.swapaxes(half, -1, -2)
+    return (half * values[..., None, :]) @ jnp.swapaxes(half, -1, -2)
 
 
 def first_scale(gradient: jax.Array) -> jax.Array:

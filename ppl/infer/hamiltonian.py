@@ -13,6 +13,7 @@ from ir.errors import InternalError
 
 from .block import Trajectories
 from .fisher import Estimator, FisherDense, FisherDiagonal, Fixed, Windows
+from .fisher_low_rank import MOST_RANK, FisherLowRank
 from .hmc import Hmc
 from .integrators import INTEGRATORS
 from .nuts import Nuts
@@ -22,7 +23,7 @@ from .protocol import Kernel, Target
 from .schedule import Schedule, make_schedule
 from .space import Space, Vector
 
-METRICS = ("auto", "diagonal", "dense")
+METRICS = ("auto", "diagonal", "dense", "low_rank")
 DENSE_MOST = 128
 """Dims up to which a dense metric costs less than it saves: two eigendecompositions every 20 draws of the warm-up."""
 
@@ -33,13 +34,16 @@ class Hamiltonian(Common):
 
     target_accept: mean acceptance that warm-up aims at. step_size: `None` to search for one and, if there is a warm-up,
     to adapt it from there; a number is where adaptation starts. metric: "dense" learns the full covariance of few
-    latents that no mesh axis splits, "diagonal" each latent's scale; "auto" is the first up to 128 dims. Without a
+    latents that no mesh axis splits, "diagonal" each latent's scale, "low_rank" those and the at most `rank` directions
+    in which the posterior is farthest from round, of any latents; but while it learns it holds 4 min(4 rank, 64) copies
+    of them. "auto" is "dense" up to 128 dims, "low_rank" up to 2048 (where they are packed), else "diagonal". Without a
     warm-up, metric and step size are those of the stage or run before, else 1 and a search.
     """
 
     target_accept: float = 0.8
     step_size: float | None = None
     metric: str = "auto"
+    rank: int = 16
     resumes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -49,6 +53,9 @@ class Hamiltonian(Common):
             self._check_real("step_size", "above 0", lambda e: 0 < e < math.inf, "leave it out to search for one")
         if self.metric not in METRICS:
             raise self._wrong(f"there is no metric {self.metric!r}", f"one of {', '.join(METRICS)}")
+        self._check_integer("rank", 1, MOST_RANK)
+        if "rank" in self.given and self.metric in ("diagonal", "dense"):
+            raise self._wrong(f"a {self.metric} metric has no rank", 'metric = "low_rank", or leave the rank out')
 
     def kernel(self, space: Space, target: Target) -> Kernel:
         """How a trajectory grows."""
@@ -60,21 +67,28 @@ class Hamiltonian(Common):
 
     def estimator(self, space: Space) -> Estimator:
         """How the metric is learnt; without a warm-up it is what was handed over."""
+        kind = self.metric
+        if kind == "auto":
+            kind = "diagonal" if not space.packed else "dense" if space.degrees <= DENSE_MOST else "low_rank"
         if not self.warmup:
-            return Fixed(space)
-        if self.metric == "diagonal" or (self.metric == "auto" and (not space.packed or space.degrees > DENSE_MOST)):
+            return Fixed(space, FisherLowRank.of(space, self.rank) if kind == "low_rank" else None)
+        if kind == "diagonal":
             return Windows(FisherDiagonal(space))
+        if kind == "low_rank":
+            return FisherLowRank.of(space, self.rank)
         if not space.packed:
             raise self._wrong(
                 f"a dense metric needs at most {MOST} latents of one dtype, whole on every device",
-                'metric = "diagonal", or pin the latents whole',
+                'metric = "low_rank" or "diagonal", or pin the latents whole',
             )
         return Windows(FisherDense(space))
 
     def copies(self) -> float:
-        # Of spaces that may not fit: few latents' dense metric is never a matter of memory.
-        learnt = Windows(FisherDiagonal(Space(()))).copies() if self.warmup else 0
-        return self.kernel(Space(()), _nowhere).copies() + 1 + learnt - 2
+        # Of spaces that may not fit: what "auto" and "dense" learn of few latents is never a matter of memory.
+        low, nowhere = self.metric == "low_rank", Space(())
+        estimator = FisherLowRank.with_draws(nowhere, self.rank) if low else Windows(FisherDiagonal(nowhere))
+        learnt = estimator.copies() if self.warmup else 0
+        return self.kernel(nowhere, _nowhere).copies() + 1 + (self.rank if low else 0) + learnt - 2
 
     def schedule(self) -> Schedule:
         return make_schedule(self.warmup, self.draws)

@@ -27,20 +27,20 @@ class Packing:
     parts: tuple[Site, ...] = ()
 
     def pack(self, vector: Vector) -> Vector:
-        """{latent: [C, ...]} -> {"*": [C, d]}."""
+        """{latent: [C, ...]} -> {"*": [C, d]}; of stacks, {latent: [C, n, ...]} -> {"*": [C, n, d]}."""
         if not self.parts:
             return vector
-        flat = [vector[s.name].reshape(*vector[s.name].shape[:1], -1) for s in self.parts]
-        return {PACKED: jnp.concatenate(flat, axis=1)}
+        flat = [_flat(vector[s.name], len(s.shape)) for s in self.parts]
+        return {PACKED: jnp.concatenate(flat, axis=-1)}
 
     def unpack(self, vector: Vector) -> Vector:
-        """{"*": [C, d]} -> {latent: [C, ...]}."""
+        """{"*": [C, d]} -> {latent: [C, ...]}, and of stacks."""
         if not self.parts:
             return vector
         found, at, whole = {}, 0, vector[PACKED]
         for site in self.parts:
             size = math.prod(site.shape)
-            found[site.name] = whole[:, at : at + size].reshape(whole.shape[0], *site.shape)
+            found[site.name] = whole[..., at : at + size].reshape(*whole.shape[:-1], *site.shape)
             at += size
         return found
 
@@ -57,6 +57,11 @@ class Packing:
             return tree
         is_vector = lambda x: isinstance(x, dict) and set(x) == names  # noqa: E731
         return jax.tree.map(lambda x: change(x) if is_vector(x) else x, tree, is_leaf=is_vector)
+
+
+def _flat(x: jax.Array, rank: int) -> jax.Array:
+    """The last `rank` axes as one."""
+    return x.reshape(*x.shape[: x.ndim - rank], -1)
 
 
 def packing(space: Space) -> Packing:

@@ -29,6 +29,7 @@ FOREIGN = {
     **dict.fromkeys(("num_chains", "n_chains", "nchains"), "chains"),
     **dict.fromkeys(("target_accept_prob", "target_accept_rate", "adapt_delta", "delta"), "target_accept"),
     **dict.fromkeys(("max_tree_depth", "max_treedepth", "treedepth", "max_doublings"), "max_depth"),
+    **dict.fromkeys(("max_rank", "low_rank"), "rank"),
     **dict.fromkeys(("thinning", "thin_by"), "thin"),
     **dict.fromkeys(("stepsize", "epsilon", "eps"), "step_size"),
     **dict.fromkeys(("num_steps", "n_leapfrog", "num_leapfrog", "num_integration_steps", "n_steps"), "steps"),
