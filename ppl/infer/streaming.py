@@ -4,7 +4,7 @@ After a block, a second small program reads the rows of these quantities where t
 running mean and sum of squares of its chain, and traces it (`ppl.infer.tracers_of`). Only the tracers travel to the
 host; the moments do once, at the end, chain by chain.
 
-Welford's updates (1962): n += 1, delta = x - mean, mean += delta / n, square += delta (x - mean). The mean is float64,
+Updates (Welford 1962): n += 1, delta = x - mean, square += delta^2 (n - 1) / n, mean += delta / n. The mean is float64,
 since the increments of a long run vanish beside a float32 mean. The squares are a sum of positive terms in the
 quantity's own dtype: of n draws in float32 it is wrong by about n^(1/2) 2^-24, and stops growing after 2^24 draws.
 """
@@ -30,7 +30,7 @@ from ir.graph import Value
 from ..execute import Executable
 from .engine import site_of
 from .space import Site
-from .tracers_of import MARK, trace, tracer_specs
+from .tracers_of import trace, tracer_specs
 
 
 class Moments(NamedTuple):
@@ -83,29 +83,20 @@ class Reduction:
     def _body(
         self, moments: dict[str, Moments], draws: dict[str, jax.Array], before: jax.Array, rows: jax.Array
     ) -> tuple[dict[str, Moments], dict[str, jax.Array]]:
-        def one(k: jax.Array, carry: tuple[dict[str, Moments], dict[str, jax.Array]]) -> Any:
-            moments, tracers = dict(carry[0]), dict(carry[1])
-            count = (before + k + np.int32(1)).astype(jnp.float64)
-            for name, site in self.sites.items():
-                x = lax.dynamic_index_in_dim(draws[name], k, axis=1, keepdims=False)
-                moments[name] = _update(moments[name], x, count)
-                for tracer, value in trace(site, x).items():
-                    tracers[tracer] = lax.dynamic_update_index_in_dim(tracers[tracer], value, k, axis=1)
-            return moments, tracers
-
-        empty = {}
+        tracers, found = {}, {}
         for name, site in self.sites.items():
-            x = jax.ShapeDtypeStruct((draws[name].shape[0], *site.local), draws[name].dtype)
-            length = draws[name].shape[1]
-            for tracer, value in jax.eval_shape(lambda x, site=site: trace(site, x), x).items():
-                empty[tracer] = jnp.zeros((value.shape[0], length, *value.shape[1:]), value.dtype)
-        moments, tracers = lax.fori_loop(np.int32(0), rows, one, (moments, empty))
-        for name, site in self.sites.items():
+            x = draws[name]
+            flat = x.reshape(-1, *x.shape[2:])
+            own = {n: v.reshape(*x.shape[:2], *v.shape[1:]) for n, v in trace(site, flat).items()}
             axes = tuple(a for held in site.split for a in held)
-            own = [n for n in tracers if n.startswith(f"{name}{MARK}")]
-            if axes:
-                tracers |= lax.psum({n: tracers[n] for n in own}, axes)
-        return moments, tracers
+            tracers |= lax.psum(own, axes) if axes else own
+
+            def one(k: jax.Array, moments: Moments, x: jax.Array = x) -> Moments:
+                count = (before + k + np.int32(1)).astype(jnp.float64)
+                return _update(moments, lax.dynamic_index_in_dim(x, k, axis=1, keepdims=False), count)
+
+            found[name] = lax.fori_loop(np.int32(0), rows, one, moments[name])
+        return found, tracers
 
     @cached_property
     def _compiled(self) -> Any:
@@ -157,7 +148,6 @@ class Running:
 
 
 def _update(moments: Moments, x: jax.Array, count: jax.Array) -> Moments:
-    wide = x.astype(jnp.float64)
-    delta = wide - moments.mean
-    mean = moments.mean + delta / count
-    return Moments(mean, moments.square + (delta * (wide - mean)).astype(moments.square.dtype))
+    delta = x.astype(jnp.float64) - moments.mean
+    more = jnp.square(delta) * ((count - 1) / count)
+    return Moments(moments.mean + delta / count, moments.square + more.astype(moments.square.dtype))

@@ -28,6 +28,8 @@ from .tracers import elements as elements_at
 
 PIXELS = 256
 PROJECTIONS = 32
+PIECE = 2**14
+"""Elements whose signs are formed at once."""
 MARK = "~"
 """Stands in the names of tracers and of their dims."""
 
@@ -48,29 +50,45 @@ def tracer_coords(name: str, t: TensorType) -> dict[str, np.ndarray]:
 
 
 def trace(site: Site, x: jax.Array) -> dict[str, jax.Array]:
-    """This block's share of every tracer of x[C, ...], float64[C, ...]: their sums over the axes that cut the site.
+    """This block's share of every tracer of x[B, ...], float64[B, ...]: their sums over the axes that cut the site.
 
-    What lies on padding is not read.
+    B counts draws of chains. What lies on padding is not read.
     """
-    count, real = math.prod(site.shape), site.real()
-    x = x if real is None else jnp.where(real, x, jnp.zeros((), x.dtype))
-    square = jnp.sum(jnp.square(x.astype(jnp.float64)), axis=range(1, x.ndim))
+    count, (sums, square) = math.prod(site.shape), _sums(site, x)
     return {
         f"{site.name}{MARK}pixel": elements_at(site, x, _places(site.name, site.shape)),
-        f"{site.name}{MARK}projection": _project(site, x) / np.float64(math.sqrt(count)),
+        f"{site.name}{MARK}projection": sums / np.float64(math.sqrt(count)),
         f"{site.name}{MARK}square": square / np.float64(count),
     }
 
 
-def _project(site: Site, x: jax.Array) -> jax.Array:
-    """float64[C, PROJECTIONS]: sums with signs, one pass each: XLA:CPU vectorises those, and not one pass for all."""
-    word = sign_bits(site)
+def _sums(site: Site, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """float64[B, PROJECTIONS] sums with signs, and float64[B] of squares.
 
-    def one(j: jax.Array) -> jax.Array:
-        wide = x.astype(jnp.float64)
-        return jnp.sum(jnp.where((word >> j) & np.uint32(1) == 1, wide, -wide), axis=range(1, x.ndim))
+    A piece of `PIECE` elements at a time, whose signs are a matrix: nothing of the block's size is formed but a word
+    for each element.
+    """
+    size, word, real = math.prod(site.local), sign_bits(site).reshape(-1), site.real()
+    flat, piece = x.reshape(x.shape[0], -1), min(PIECE, size)
+    real = jnp.broadcast_to(real, site.local).reshape(-1) if real is not None else None
+    columns, along = np.arange(PROJECTIONS, dtype=np.uint32), np.arange(piece, dtype=np.int64)
 
-    return lax.map(one, jnp.arange(PROJECTIONS, dtype=jnp.uint32)).T
+    def add(k: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        # The last piece begins early enough to be whole; what an earlier one had is left out.
+        begin = k * np.int64(piece)
+        at = jnp.minimum(begin, np.int64(size - piece))
+        own = at + along >= begin
+        if real is not None:
+            own = own & lax.dynamic_slice_in_dim(real, at, piece)
+        values = jnp.where(own, lax.dynamic_slice_in_dim(flat, at, piece, axis=1), jnp.zeros((), x.dtype))
+        values = values.astype(jnp.float64)
+        bits = (lax.dynamic_slice_in_dim(word, at, piece)[:, None] >> columns) & np.uint32(1)
+        signs = bits.astype(jnp.float64) * 2.0 - 1.0
+        product = jnp.matmul(values, signs, precision=lax.Precision.HIGHEST)
+        return sums[0] + product, sums[1] + jnp.sum(jnp.square(values), axis=1)
+
+    zero = jnp.zeros((x.shape[0], PROJECTIONS), jnp.float64), jnp.zeros(x.shape[0], jnp.float64)
+    return lax.fori_loop(np.int64(0), np.int64(-(-size // piece)), add, zero)
 
 
 def _places(name: str, shape: tuple[int, ...]) -> np.ndarray:
