@@ -138,6 +138,7 @@ def few():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracers_of, "PIXELS", 20)
         patch.setattr(tracers_of, "PROJECTIONS", 5)
+        patch.setattr(tracers_of, "PIECE", 100)  # of 1221 elements, 171 on each of eight devices, 105
         yield
 
 
