@@ -41,6 +41,7 @@ class Approximate(Common):
     info: ClassVar[Any] = FitInfo
     objective: ClassVar[str | None] = None
     in_blocks: ClassVar[bool] = False
+    fits: ClassVar[bool] = True
 
     warmup: int = 2000
 

@@ -24,9 +24,10 @@ from jax.tree_util import DictKey, tree_map_with_path
 
 import backend_cuda as backend
 from ir import counter
-from ir.dims import CHAIN
+from ir.dims import CHAIN, TensorType
 from ir.errors import InternalError
-from ir.layout import block_shape
+from ir.layout import Layout, block_shape
+from ir.mesh import Mesh
 
 from ..execute import Executable
 from .options import Common
@@ -44,15 +45,20 @@ def space_of(gradient: Executable, only: Sequence[str] | None = None) -> Space:
         if only is not None and i.name not in only:
             continue
         layout = plan.layouts[i.name]
-        shape = dict(zip(i.type.names, block_shape(i.type, layout, plan.mesh), strict=True))
-        chain_axes, chains = layout.axes(CHAIN), shape[CHAIN]
-        rest = [d for d in i.type.names if d != CHAIN]
-        axes = tuple(layout.axes(d) for d in rest)
-        split |= {a for held in axes for a in held}
-        sizes = tuple(i.type[d] for d in rest)
-        sites.append(Site(i.name, sizes, tuple(shape[d] for d in rest), axes, i.type.numpy))
+        chain_axes, chains = layout.axes(CHAIN), block_shape(i.type, layout, plan.mesh)[i.type.names.index(CHAIN)]
+        site = site_of(i.name, i.type, layout, plan.mesh)
+        split |= {a for held in site.split for a in held}
+        sites.append(site)
     reduce_axes = tuple(a for a in plan.mesh.names if a in split)
     return Space(tuple(sites), chains, reduce_axes, chain_axes)
+
+
+def site_of(name: str, t: TensorType, layout: Layout, mesh: Mesh) -> Site:
+    """One chain of a quantity as it is cut."""
+    shape = dict(zip(t.names, block_shape(t, layout, mesh), strict=True))
+    rest = [d for d in t.names if d != CHAIN]
+    axes = tuple(layout.axes(d) for d in rest)
+    return Site(name, tuple(t[d] for d in rest), tuple(shape[d] for d in rest), axes, t.numpy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +122,11 @@ class Engine:
             return left
         # The gradient that the algorithm knows is of the latents that moved: the next stage needs that of all.
         return left._replace(state=self.stand(left.state.position, left.state.step))
+
+    def measure(self, name: str, f: Any, *trees: Any) -> Any:
+        """`f` of the blocks of trees of stored arrays, compiled once under its name: numbers of chains, in a tuple."""
+        with jax.enable_x64(True):
+            return self._jitted(name, f, *(self._specs(t) for t in trees))(*trees)
 
     def lowered(self) -> Any:
         """A block lowered by JAX for abstract arguments: `.as_text()` is StableHLO, `.compile()` XLA's."""
@@ -278,4 +289,4 @@ def _nowhere(position: Vector) -> tuple[jax.Array, Vector]:
     raise InternalError("a method evaluated its target outside a block")
 
 
-__all__ = ["Engine", "space_of"]
+__all__ = ["Engine", "site_of", "space_of"]

@@ -13,6 +13,7 @@ from ir.ops.sites import Deterministic, Sample
 from ir.passes.batch_over import batch_over
 
 from ..pipeline import keep as restrict
+from .tracers_of import tracer_specs
 
 if TYPE_CHECKING:
     from ..posterior import Posterior
@@ -62,7 +63,8 @@ def choose(posterior: Posterior, names: Sequence[str] | None, draws: int, limit:
         else:
             moments[name] = t
             notes.append(
-                f"'{name}' would take {size / 2**30:.1f} GiB of draws: its mean and standard deviation are kept"
+                f"'{name}' would take {size / 2**30:.1f} GiB of draws: its mean and standard deviation are kept, and "
+                f"its tracers ({', '.join(tracer_specs(name, t))})"
             )
     return Kept(kept, moments, tuple(posterior.latents), tuple(notes))
 

@@ -50,6 +50,8 @@ class Common:
     """Whether its transitions leave any target invariant, so that `gibbs` may use it for a block."""
     resumes: ClassVar[bool] = False
     """Whether, without a warm-up, it goes on from a handover as it would have from its own warm-up."""
+    fits: ClassVar[bool] = False
+    """Whether its draws come from an approximation: states between its blocks are then no draws of the posterior."""
     pooled: ClassVar[bool] = False
     """Whether its chains are the particles of one population: a run shows their draws as those of one chain."""
 

@@ -15,6 +15,7 @@ from ..io.store import STORE, DrawsWriter, Spec, open_run
 from ..report.html import installed_versions
 from .keep import Kept
 from .options import Common
+from .tracers_of import tracer_coords, tracer_specs
 
 if TYPE_CHECKING:
     from ..posterior import Posterior
@@ -36,7 +37,9 @@ class Record:
         self.posterior, self.kept, self.extra, self.out = posterior, kept, extra, out
         self.options = options.stages()[-1]  # the one whose draws are kept
         self.notes = list((*posterior.bound.notes, *kept.notes))
+        self.tracers = {s: x for n, t in kept.moments.items() for s, x in tracer_specs(n, t).items()}
         self.coords = {d: np.asarray(c) for d, c in posterior.bound.coords.items()}
+        self.coords |= {d: c for n, t in kept.moments.items() for d, c in tracer_coords(n, t).items()}
         self.attrs = {
             "model": posterior.bound.model.name,
             "sampler": str(options),
@@ -49,7 +52,6 @@ class Record:
             "model_text": posterior.bound.model.text,
         }
         self.blocks: dict[str, dict[str, list[np.ndarray]]] = {}
-        self.moments = {n: _Moments(t.shape) for n, t in kept.moments.items()}
         self.told: dict[str, Any] = {}
         self.writer: DrawsWriter | None = None
         if out is not None:
@@ -66,23 +68,21 @@ class Record:
             if d in self.posterior.bound.data
         }
         types = {i.name: i.type for i in self.posterior.bound.program.inputs}
-        schema = {"posterior": {n: spec(t) for n, t in self.kept.draws.items()}}
+        schema = {"posterior": {n: spec(t) for n, t in self.kept.draws.items()} | self.tracers}
         schema["sample_stats"] = {
             n: Spec(dtype=str(x.dtype)) for n, x in self.options.statistics(_no_info(self.options)).items()
         }
         schema |= {g: {n: spec(t) for n, t in ts.items()} for g, ts in self.extra.items()}
         schema["observed_data"] = {s: spec(types[self.posterior.bound.observed[s]]) for s in observed}
         schema["constant_data"] = {n: spec(types[n]) for n in self.posterior.bound.fixed}
-        if self.moments:
+        if self.kept.moments:
             schema["posterior_mean"] = {n: Spec(t.names, t.shape, "float64") for n, t in self.kept.moments.items()}
             schema["posterior_sd"] = dict(schema["posterior_mean"])
         return {g: s for g, s in schema.items() if s}
 
     def append(self, draws: Mapping[str, np.ndarray], info: Any, made: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        """One block: [chain, draw, ...] of every kept quantity, of the sampler's statistics, of predictions."""
-        for name, moments in self.moments.items():
-            moments.add(draws[name])
-        groups: dict[str, Mapping[str, np.ndarray]] = {"posterior": {n: draws[n] for n in self.kept.draws}}
+        """One block: [chain, draw, ...] of what is kept and traced, of the sampler's statistics, of predictions."""
+        groups: dict[str, Mapping[str, np.ndarray]] = {"posterior": draws}
         groups["sample_stats"] = self.options.statistics(info)
         groups |= made
         groups = {g: b for g, b in groups.items() if b}
@@ -99,15 +99,21 @@ class Record:
         self.notes += notes
 
     def finish(
-        self, prior: Mapping[str, Mapping[str, Any]], seconds: float, interrupted: bool, plan_text: str
+        self,
+        prior: Mapping[str, Mapping[str, Any]],
+        moments: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        seconds: float,
+        interrupted: bool,
+        plan_text: str,
     ) -> Draws:
+        """What was recorded, with mean and standard deviation of what is kept as moments."""
         bound = self.posterior.bound
         observed = {s: bound.data[d] for s, d in bound.observed.items() if d in bound.data}
         constant = {n: bound.data[n] for n in bound.fixed}
         static: dict[str, dict[str, np.ndarray]] = {"observed_data": observed, "constant_data": constant}
-        if self.moments:
-            static["posterior_mean"] = {n: m.mean for n, m in self.moments.items()}
-            static["posterior_sd"] = {n: m.sd for n, m in self.moments.items()}
+        if moments:
+            static["posterior_mean"] = {n: mean for n, (mean, _) in moments.items()}
+            static["posterior_sd"] = {n: sd for n, (_, sd) in moments.items()}
         static = {g: a for g, a in static.items() if a}
         facts = {"seconds": seconds, "interrupted": interrupted, "notes": list(self.notes), "plan_text": plan_text}
         facts |= self.told
@@ -119,7 +125,7 @@ class Record:
             if not prior:
                 return stored
             return self._with_prior(stored, prior)
-        dims = {n: t.names for n, t in self.kept.draws.items()}
+        dims = {n: t.names for n, t in self.kept.draws.items()} | {n: s.dims for n, s in self.tracers.items()}
         dims |= {n: t.names for ts in self.extra.values() for n, t in ts.items() if n not in dims}
         types = {i.name: i.type.names for i in bound.program.inputs}
         groups: dict[str, dict[str, Any]] = {
@@ -142,25 +148,6 @@ class Record:
             writer.append(**{g: {n: x for n, (_, x) in v.items()} for g, v in prior.items()})
         merged = {**stored.groups, **open_run(path).groups}
         return Draws(merged, stored.coords, stored.attrs)
-
-
-class _Moments:
-    """Mean and variance over chains and draws, updated block by block (Chan et al. 1983)."""
-
-    def __init__(self, shape: tuple[int, ...]):
-        self.count, self.mean, self.m2 = 0, np.zeros(shape), np.zeros(shape)
-
-    def add(self, block: np.ndarray) -> None:
-        for chain in block:
-            for x in chain:
-                self.count += 1
-                delta = x - self.mean
-                self.mean += delta / self.count
-                self.m2 += delta * (x - self.mean)
-
-    @property
-    def sd(self) -> np.ndarray:
-        return np.sqrt(self.m2 / max(self.count - 1, 1))
 
 
 def _no_info(options: Common) -> Any:

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 import backend_cuda as backend
-from ir.dims import CHAIN
-from ir.errors import Diagnostic
+from ir.dims import CHAIN, TensorType
+from ir.errors import Diagnostic, InternalError
 from ir.layout import Layout
 
 from ..execute import Executable
@@ -29,6 +29,8 @@ from .record import Record
 from .restrict import check_only
 from .stages import settled_apart
 from .start import PREDICT, PRIOR, begin, keys
+from .streaming import Reduction, Running, moment_bytes
+from .virial import Virial
 
 if TYPE_CHECKING:
     from ..posterior import Posterior
@@ -58,7 +60,8 @@ def run(
         `ppl.infer.choose`).
     seed: a whole number; the same seed, chains and mesh give the same draws.
     init: see `ppl.infer.start.begin`.
-    keep: names of the quantities to keep (default: every latent and saved deterministic).
+    keep: names of the quantities to keep (default: every latent and saved deterministic); of those whose draws do not
+        fit, mean, standard deviation and tracers (`ppl.infer.tracers_of`).
     out: a run folder to write draws to as they are made.
     progress: show a progress bar (default: when there is a terminal).
     predictive: also draw from the prior and posterior predictive and compute log likelihoods.
@@ -89,7 +92,8 @@ def run(
         shown = 1 if options.pooled else options.chains
         record = Record(posterior, setup.kept, extra, shown, options, out, int(seed))
         record.notes += _notes(posterior, options, reasons)
-        store = _Store(posterior, setup, record, int(seed))
+        running = Running(setup.reduction, options.chains) if setup.reduction else None
+        store = _Store(posterior, setup, record, int(seed), running)
         handover = None
         try:
             handover = begin(posterior, setup.engines[0], options.chains, int(seed), init)
@@ -104,8 +108,10 @@ def run(
             prior = prior_draws(posterior, int(seed), PRIOR_DRAWS)
         if not interrupted:
             record.tell(*setup.engines[-1].options.report(store.told))
+        record.tell(store.virial[0].attrs() if store.virial else {}, [])
         seconds = time.perf_counter() - started
-        draws = record.finish(prior, seconds, interrupted, plan_text=str_plan(gradient))
+        moments = running.finish() if running else {}
+        draws = record.finish(prior, moments, seconds, interrupted, plan_text=str_plan(gradient))
     return Result(posterior, options, draws, int(seed), record.notes, interrupted, handover)
 
 
@@ -134,6 +140,8 @@ def _stage(
     ends = [options.warmup] + ([options.warmup + options.draws] if store is not None else [])
     done = 0
     for end in ends:
+        if end > options.warmup and store is not None:
+            store.begin(engine, state)
         while done < end:
             limit = min(engine.length, end - done)
             block = engine.advance(seed, state, schedule.part(done, engine.length), limit)
@@ -142,6 +150,7 @@ def _stage(
                 store.told.append(info)
             if done >= options.warmup and store is not None:
                 store.add(engine, block.draws, info, (done - options.warmup) // options.thin)
+                store.virial[0].add(state)
             done += limit
             bar.advance(done, info)
             if watch is not None:
@@ -159,15 +168,26 @@ class _Store:
     setup: _Setup
     record: Record
     seed: int
+    running: Running | None = None
+    """The moments of what is too large to keep."""
     told: list[Any] = field(default_factory=list)
     """The infos of a population's blocks, warm-up included."""
+    virial: list[Virial] = field(default_factory=list)
+    """Of the draws, once they begin."""
+
+    def begin(self, engine: Engine, state: Any) -> None:
+        """The state that draws start from."""
+        self.virial.append(Virial(engine, state, -(-engine.options.draws // engine.length)))
 
     def add(self, engine: Engine, made: Mapping[str, jax.Array], info: Any, first: int) -> None:
         """A block's draws, of which `first` came before, and the info of its transitions."""
         assert engine.collect is not None
         thin, after = engine.options.thin, self.setup.after
-        draws = _host(engine.collect, made, info.leapfrogs.shape[1] // thin)
-        more = after.run(self.posterior, draws, self.seed, first) if after is not None and after.parts else {}
+        rows = info.leapfrogs.shape[1] // thin
+        draws = _host(engine.collect, {n: made[n] for n in self.setup.kept.draws}, rows)
+        if self.running is not None:
+            draws |= self.running.add(made, rows)
+        more = after.run(self.posterior, made, self.seed, first, rows) if after is not None and after.parts else {}
         info = type(info)(*(x[:, thin - 1 :: thin] for x in info))
         if engine.options.pooled:
             draws, info, more = jax.tree.map(lambda x: x.reshape(1, -1, *x.shape[2:]), (draws, info, more))
@@ -181,6 +201,7 @@ class _Setup:
     engines: tuple[Engine, ...]
     after: _After | None
     kept: Kept
+    reduction: Reduction | None
 
     @classmethod
     def of(cls, posterior: Posterior, options: Common, keep: tuple[str, ...] | None, predictive: bool) -> _Setup:
@@ -195,17 +216,22 @@ class _Setup:
         for stage in options.stages():
             check_only(stage.only, posterior.latents)
         chains, draws = options.chains, options.draws // options.thin
-        gradient = posterior.gradient_program(chains, options.copies())
-        fixed = {i.name: gradient.plan.layouts[i.name] for i in gradient.program.inputs_of("latent")}
         kept = choose(posterior, keep, chains * draws)
+        own = sum(t.size * t.itemsize for t in posterior.latents.values())
+        gradient = posterior.gradient_program(chains, options.copies() + moment_bytes(kept.moments) / own)
+        fixed = {i.name: gradient.plan.layouts[i.name] for i in gradient.program.inputs_of("latent")}
         after = _After.make(posterior, kept, fixed, chains, draws) if predictive else None
-        collect = posterior.executable(collect_program(posterior, kept, chains, bool(after and after.parts)), fixed)
+        free = bool(after and after.parts)
+        collect = posterior.executable(collect_program(posterior, kept, chains, free), fixed)
         data = posterior.hoisted(gradient)
         *first, last = options.stages()
-        engines = [Engine(gradient, data, stage, _block_length(stage, None), keep=False) for stage in first]
-        length = _block_length(last, kept)
+        engines = [Engine(gradient, data, stage, _block_length(stage, []), keep=False) for stage in first]
+        if free and any(collect.plan.output_layout(collect.program, f"free:{n}") != x for n, x in fixed.items()):
+            raise InternalError("the latents of draws left a block in other layouts than predictions take them in")
+        length = _block_length(last, [v.type for _, v in collect.program.outputs])
         engines.append(Engine(gradient, data, last, length, collect, _store_data(posterior, collect)))
-        return cls(tuple(engines), after, kept)
+        reduction = Reduction(collect, tuple(kept.moments)) if kept.moments else None
+        return cls(tuple(engines), after, kept, reduction)
 
 
 def str_plan(gradient: Executable) -> str:
@@ -215,10 +241,10 @@ def str_plan(gradient: Executable) -> str:
     return planner.format_plan(gradient.program, gradient.plan)
 
 
-def _block_length(options: Common, kept: Kept | None) -> int:
-    """Transitions per compiled block: as asked, but no more than fit the room for draws on the devices."""
-    types = (*kept.draws.values(), *kept.moments.values()) if kept is not None else ()
-    one = options.chains * sum(t.size * t.itemsize for t in types)
+def _block_length(options: Common, types: Sequence[TensorType]) -> int:
+    """Transitions per compiled block: as asked, but no more than fit the room for draws on the devices; `types` are of
+    one draw of all chains."""
+    one = sum(t.size * t.itemsize for t in types)
     rows = max(1, min(options.block // options.thin, BLOCK_BYTES // max(one, 1)))
     longest = max(options.warmup, options.draws)
     return max(options.thin, min(rows * options.thin, -(-longest // options.thin) * options.thin))
@@ -233,9 +259,10 @@ def _store_data(posterior: Posterior, executable: Executable) -> dict[str, jax.A
 def _host(collect: Executable, draws: Mapping[str, jax.Array], rows: int) -> dict[str, np.ndarray]:
     """The block's draws on the host, [chain, draw, ...], padding cut off."""
     found = {}
-    for name, value in collect.program.outputs:
-        whole = np.moveaxis(np.asarray(draws[name]), 1, 0)[:rows]
-        found[name] = np.moveaxis(backend.gather(whole, value.type), 0, 1)
+    types = {n: v.type for n, v in collect.program.outputs}
+    for name, x in draws.items():
+        whole = np.moveaxis(np.asarray(x), 1, 0)[:rows]
+        found[name] = np.moveaxis(backend.gather(whole, types[name]), 0, 1)
     return found
 
 
@@ -286,18 +313,20 @@ class _After:
         return found
 
     def run(
-        self, posterior: Posterior, draws: Mapping[str, np.ndarray], seed: int, first: int
+        self, posterior: Posterior, made: Mapping[str, jax.Array], seed: int, first: int, rows: int
     ) -> dict[str, dict[str, Any]]:
+        """Of the first `rows` draws of a block, whose latents `free:NAME` lie on the devices as the programs take them;
+        `first` draws were before."""
         found: dict[str, dict[str, Any]] = {}
-        chains, rows = next(iter(draws.values())).shape[:2]
-        key = keys(seed, PREDICT, np.arange(chains)[:, None], first + np.arange(rows)[None, :])
+        free = {n.removeprefix("free:"): x for n, x in made.items() if n.startswith("free:")}
+        # All rows are computed, so that a shorter last block needs no programs of its own.
+        block = next(iter(free.values())).shape[1]
         for mapped, wanted in self.parts:
-            arrays: dict[str, Any] = dict(posterior.bound.data)
-            arrays |= {n.removeprefix("free:"): x for n, x in draws.items() if n.startswith("free:")}
-            made = mapped.run({**arrays, "key": key})
-            for name, x in made.items():
+            chains = mapped.executable.program.input(mapped.over[0]).type[CHAIN]
+            key = keys(seed, PREDICT, np.arange(chains)[:, None], first + np.arange(block)[None, :])
+            for name, x in mapped.run({**posterior.bound.data, **free, "key": key}).items():
                 group, short = wanted[name]
-                found.setdefault(group, {})[short] = x
+                found.setdefault(group, {})[short] = x[:, :rows]
         return found
 
 

@@ -43,7 +43,7 @@ class Tracers:
             chosen = []
             for part in parts:
                 size = math.prod(part.shape)
-                chosen.append(at + _choose(part.name, size))
+                chosen.append(at + choose_places(part.name, size))
                 at += size
             found[site.name] = np.concatenate(chosen)
         return found
@@ -70,31 +70,18 @@ class Tracers:
 
     def read(self, position: Vector) -> jax.Array:
         """float64[C, size]; one all-reduce."""
-        own = [self._elements(site, position[site.name]) for site in self.space.sites]
+        own = [
+            self._share(site) * elements(site, position[site.name], self.places[site.name]) for site in self.space.sites
+        ]
         if self.projected:
             sums = [self._project(site, position[site.name]) for site in self.projected]
             own.append(sum(sums[1:], sums[0]))
         found = jnp.concatenate(own, axis=1)
         return lax.psum(found, self.space.reduce_axes) if self.space.reduce_axes else found
 
-    def _elements(self, site: Site, x: jax.Array) -> jax.Array:
-        """The site's traced elements that lie in this block, zero for others."""
-        where = np.unravel_index(self.places[site.name], site.shape) if site.shape else ()
-        if not site.shape:
-            return self._share(site) * x[:, None].astype(jnp.float64)
-        inside, local = np.ones(len(self.places[site.name]), bool), []
-        for index, offset, extent in zip(where, site.offset(), site.local, strict=True):
-            here = index - offset
-            inside = inside & (here >= 0) & (here < extent)
-            local.append(jnp.clip(here, 0, extent - 1))
-        found = x[(slice(None), *local)].astype(jnp.float64)
-        return self._share(site) * jnp.where(inside, found, 0.0)
-
     def _project(self, site: Site, x: jax.Array) -> jax.Array:
         """Sums over this block with the signs of each projection, [C, PROJECTIONS]; padding is zero and adds none."""
-        key = (np.uint32(counter.site_hash(site.name)), np.uint32(_CHOICE))
-        word, _ = counter.bits(key, counter.global_index(site.local, site.offset(), site.shape))
-        wide = x.astype(jnp.float64)
+        word, wide = sign_bits(site), x.astype(jnp.float64)
         signed = [jnp.where((word >> np.uint32(j)) & np.uint32(1) == 1, wide, -wide) for j in range(PROJECTIONS)]
         zero = [np.float64(0)] * PROJECTIONS
         # One reduction of several operands is one pass over the block.
@@ -108,11 +95,30 @@ class Tracers:
         return 1.0 / copies
 
 
-def _choose(name: str, size: int) -> np.ndarray:
+def elements(site: Site, x: jax.Array, places: np.ndarray) -> jax.Array:
+    """float64[C, n]: the elements at row-major global places that lie in this block, zero for others."""
+    if not site.shape:
+        return x[:, None].astype(jnp.float64)
+    inside, local = np.ones(len(places), bool), []
+    for index, offset, extent in zip(np.unravel_index(places, site.shape), site.offset(), site.local, strict=True):
+        here = index - offset
+        inside = inside & (here >= 0) & (here < extent)
+        local.append(jnp.clip(here, 0, extent - 1))
+    return jnp.where(inside, x[(slice(None), *local)].astype(jnp.float64), 0.0)
+
+
+def sign_bits(site: Site) -> jax.Array:
+    """uint32[block]: a word for each element of the block, whose bits are the signs of up to 32 projections."""
+    key = (np.uint32(counter.site_hash(site.name)), np.uint32(_CHOICE))
+    return counter.bits(key, counter.global_index(site.local, site.offset(), site.shape))[0]
+
+
+def choose_places(name: str, size: int, count: int = PIXELS) -> np.ndarray:
+    """Row-major places of the traced elements, ascending: all of a small site, else about `count` by its name."""
     if size <= SMALL:
         return np.arange(size)
     rng = np.random.Generator(np.random.Philox([counter.site_hash(name), _CHOICE]))
-    return np.unique(rng.integers(0, size, min(PIXELS, size)))
+    return np.unique(rng.integers(0, size, min(count, size)))
 
 
 def autocorrelation_time(series: jax.Array, weights: np.ndarray) -> jax.Array:

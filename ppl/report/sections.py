@@ -8,6 +8,7 @@ from html import escape
 
 import numpy as np
 
+from ..infer.tracers_of import MARK
 from ..io.draws import Draws
 from .diagnose import energy_bfmi
 from .fields import field_moments, field_names, plot_agreement, plot_field
@@ -112,7 +113,8 @@ def fields_section(draws: Draws, truth: Mapping[str, np.ndarray]) -> str:
         )
     if len(names) > FIELDS:
         parts.append(f'<p class="caption">{len(names) - FIELDS} more fields are in the draws.</p>')
-    curves = [n for n, v in draws["posterior"].items() if len(v.event_dims) == 1 and v.event_shape[0] > 3]
+    lines = [n for n, v in draws["posterior"].items() if len(v.event_dims) == 1 and v.event_shape[0] > 3]
+    curves = [n for n in lines if MARK not in n]  # neighbours among tracers are none in the field
     for name in curves[:FIELDS]:
         variable = draws["posterior"][name]
         values = variable.values

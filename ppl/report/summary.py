@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..infer.tracers_of import MARK
 from ..io.draws import Draws, Variable
 from .diagnose import TAILS, diagnose
 
@@ -135,7 +136,8 @@ def summarize(
 ) -> Summary:
     """The summary of a group's quantities, all of them or those named.
 
-    An array of up to `elements` elements is listed; of a larger one `subset` elements, evenly spread, are checked.
+    An array of up to `elements` elements is listed; of a larger one `subset` elements, evenly spread, are checked. The
+    tracers of a quantity that was too large to keep (`ppl.infer.tracers_of`) appear as fields do.
     Complex quantities appear as their real and imaginary parts. Draws that are not finite give NaN.
     """
     rows: list[Row] = []
@@ -143,7 +145,8 @@ def summarize(
     for name in draws[group] if names is None else names:
         variable = draws[group][name]
         count = math.prod(variable.event_shape)
-        chosen = np.unique(np.linspace(0, count - 1, min(count, subset)).astype(int)) if count > elements else None
+        listed = count <= elements and not (MARK in name and variable.event_dims)
+        chosen = None if listed else np.unique(np.linspace(0, count - 1, min(count, subset)).astype(int))
         for part, values in _real_parts(name, elements_of(variable, chosen)):
             if chosen is None:
                 labels = element_labels(part, variable, draws.coords)

@@ -16,6 +16,7 @@ import numpy as np
 from ..infer.isokinetic import squared_bias
 from ..io.draws import Draws
 from .diagnose import energy_bfmi
+from .divergence import where_most
 from .psis import KHAT, khats
 from .summary import Summary, summarize
 
@@ -31,6 +32,10 @@ commonly ends some way above its target (0.94 for 0.8), in other samplers too.""
 
 EXCESS, REJECTED = 2.0, 1e-3
 """Of unadjusted samplers: energy errors so many times larger than asked for, and a part of steps undone, are told."""
+
+
+VIRIAL, VIRIAL_ERRORS = 0.1, 5.0
+"""Equipartition is told to fail when it is off by more than this part and by so many standard errors."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ def find_warnings(
         *_energy(draws),
         *_acceptance(draws, target),
         *_energy_errors(draws),
+        *_equipartition(draws),
         *_unconverged(draws),
         *_failed(draws),
         *_weights(draws),
@@ -146,10 +152,11 @@ def _divergences(draws: Draws) -> Iterator[Finding]:
     if diverging is None or not diverging.any() or draws.statistic("energy_variance") is not None:
         return
     count, share = int(diverging.sum()), float(diverging.mean())
-    each = ", ".join(str(int(n)) for n in diverging.sum(axis=1))
+    each, place = ", ".join(str(int(n)) for n in diverging.sum(axis=1)), where_most(draws, diverging)
+    told = f", {place}" if place else ""
     yield Finding(
         "problem",
-        f"{count} of {diverging.size} trajectories diverged ({share:.1%}; by chain {each})",
+        f"{count} of {diverging.size} trajectories diverged ({share:.1%}; by chain {each}){told}",
         "The sampler meets a region that it cannot follow, and the draws leave it out: estimates are biased. Write "
         "hierarchical parameters non-centred (@noncentered), raise the target acceptance to 0.95 or 0.99, or give "
         "weakly informative priors to scales. More draws do not help.",
@@ -243,6 +250,23 @@ def _energy_errors(draws: Draws) -> Iterator[Finding]:
             "hierarchical parameters non-centred (@noncentered), lengthen the warm-up, or set a smaller "
             "energy_variance; ppl.mams or ppl.nuts tell whether it matters.",
             tuple(f"chain {c}" for c in often.tolist()),
+        )
+
+
+def _equipartition(draws: Draws) -> Iterator[Finding]:
+    """Large sites whose draws spread otherwise than the posterior's gradient says (see `ppl.infer.virial`)."""
+    for site, told in (draws.attrs.get("virial") or {}).items():
+        mean, error = told["mean"], told["error"]
+        if mean is None or error is None or abs(mean - 1) <= max(VIRIAL, VIRIAL_ERRORS * error):
+            continue
+        yield Finding(
+            "problem",
+            f"Equipartition fails for {site}: the mean of -(x - c) times the gradient is {mean:.2f} ± {error:.2g} per "
+            "dim instead of 1",
+            f"Its draws are spread {'less' if mean < 1 else 'more'} widely than the posterior is. Either the chains "
+            "have not reached it (lengthen the warm-up, or start from map or pathfinder), or they hardly move (more "
+            "draws), or steps of an unadjusted sampler are too long (a smaller energy_variance, or ppl.mams).",
+            (site,),
         )
 
 

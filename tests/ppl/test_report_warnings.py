@@ -65,6 +65,49 @@ def test_divergences_are_counted_by_chain():
     assert "non-centred" in found[0].advice and found[0].where == ("chain 1", "chain 3")
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_divergences_are_told_with_their_place(turned):
+    rng = np.random.default_rng(5)
+    draws = run()
+    tau = np.exp(1.5 * rng.normal(size=(CHAINS, DRAWS)))  # of median 1, with a tail that spoils means
+    quantile = np.quantile(tau, 0.9 if turned else 0.1)
+    diverging = ((tau > quantile) if turned else (tau < quantile)) & (rng.uniform(size=tau.shape) < 0.4)
+    posterior = dict(draws["posterior"]) | {"tau": draws["posterior"]["mu"].__class__(("chain", "draw"), tau)}
+    stats = dict(draws["sample_stats"]) | {
+        "diverging": draws["posterior"]["mu"].__class__(("chain", "draw"), diverging)
+    }
+    found = find_warnings(Draws({"posterior": posterior, "sample_stats": stats}, attrs=draws.attrs))
+    a, b = np.median(tau[diverging]), np.median(tau)
+    words = f"), mostly where tau is {'large' if turned else 'small'} (median {a:#.4g} against {b:#.4g})"
+    assert words in next(f.what for f in found if "diverged" in f.what)
+
+
+def test_divergences_anywhere_have_no_place():
+    rng = np.random.default_rng(6)
+    for part in (0.01, 0.3, 0.995):
+        (text,) = [t for t in told(run(diverging=rng.uniform(size=(CHAINS, DRAWS)) < part)) if "diverged" in t]
+        assert "mostly where" not in text
+
+
+@pytest.mark.parametrize(
+    ("site", "words"),
+    [
+        ({"mean": 0.72, "error": 0.03, "values": 80}, "0.72 ± 0.03 per dim instead of 1"),
+        ({"mean": 1.3, "error": 0.02, "values": 80}, "spread more widely"),
+        ({"mean": 0.93, "error": 0.001, "values": 80}, None),  # significant and small
+        ({"mean": 0.5, "error": 0.11, "values": 80}, None),  # large and not significant
+        ({"mean": 0.5, "error": None, "values": 2}, None),
+    ],
+)
+def test_equipartition_that_fails_is_a_problem(site, words):
+    found = find_warnings(run(attrs={"virial": {"white": site, "good": {"mean": 1.0, "error": 0.01, "values": 80}}}))
+    if words is None:
+        assert found == []
+        return
+    (finding,) = found
+    assert finding.severity == "problem" and finding.where == ("white",) and words in str(finding)
+
+
 @pytest.mark.parametrize("stat", ["tree_depth", "reached_max_treedepth"])
 def test_depth_limit(stat):
     values = np.full((CHAINS, DRAWS), 4) if stat == "tree_depth" else np.zeros((CHAINS, DRAWS), bool)
