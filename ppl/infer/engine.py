@@ -112,7 +112,7 @@ class Engine:
         """At most `limit` transitions of every chain; the schedule has the block's length. The state is used up."""
         with jax.enable_x64(True):
             flags = jax.tree.map(np.asarray, schedule)
-            return self._compiled(_words(seed), state, flags, np.int32(limit), *self._extra())
+            return self._compiled(state)(_words(seed), state, flags, np.int32(limit), *self._extra())
 
     def handover(self, state: Any) -> Handover:
         """What the next stage starts from, as stored arrays in the latents' layouts."""
@@ -132,7 +132,8 @@ class Engine:
         """A block lowered by JAX for abstract arguments: `.as_text()` is StableHLO, `.compile()` XLA's."""
         with jax.enable_x64(True):
             schedule = self.options.schedule().part(0, self.length)
-            return self._compiled.lower(_words(0), self._abstract_state, schedule, np.int32(1), *self._extra())
+            state = self._abstract_state
+            return self._compiled(state).lower(_words(0), state, schedule, np.int32(1), *self._extra())
 
     def _method(self, target: Any) -> Method:
         return self.options.method(self.space, target)
@@ -228,12 +229,18 @@ class Engine:
         quick = backend.quick_options(self.gradient.devices) if self.packing.parts else {}
         return {**self.gradient.options, **quick}
 
-    @cached_property
-    def _compiled(self) -> Any:
+    def _compiled(self, state: Any) -> Any:
+        """The block's program for states of this structure: that of the metric depends on who handed it over."""
+        key = ("block", jax.tree.structure(state))
+        if key not in self._made:
+            self._made[key] = self._compile(state)
+        return self._made[key]
+
+    def _compile(self, state: Any) -> Any:
         mesh, devices = self.gradient.plan.mesh, self.gradient.devices
         if mesh.devices == 1:
             return jax.jit(self._body, donate_argnums=(1,), compiler_options=self._options)
-        state = self._specs(self._abstract_state)
+        state = self._specs(state)
         schedule = jax.tree.map(lambda _: P(), self.options.schedule().part(0, 1))
         specs = (
             (P(), P()), state, schedule, P(),
