@@ -48,6 +48,7 @@ class Record:
             "versions": installed_versions(),
             "target_acceptance": getattr(options.stages()[-1], "target_accept", None),
             "max_tree_depth": getattr(options.stages()[-1], "max_depth", None),
+            "population": options.stages()[-1].pooled,
             "energy_variance": getattr(options.stages()[-1], "energy_variance", None),
             "model_text": posterior.bound.model.text,
         }

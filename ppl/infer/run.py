@@ -12,23 +12,21 @@ import jax
 import numpy as np
 
 import backend_cuda as backend
-from ir.dims import CHAIN, TensorType
+from ir.dims import TensorType
 from ir.errors import Diagnostic, InternalError
-from ir.layout import Layout
 
 from ..execute import Executable
-from ..io.draws import Draws
+from .after import After, prior_draws
 from .choose import resolve
 from .engine import Engine
-from .keep import DRAWS_BYTES, Kept, choose, collect_program, generated, prediction_program
-from .mapped import Mapped
+from .keep import Kept, choose, collect_program
 from .options import Common
 from .progress import Progress, Stage, stages_of
 from .protocol import Handover
 from .record import Record
 from .restrict import check_only
 from .stages import settled_apart
-from .start import PREDICT, PRIOR, begin, keys
+from .start import begin
 from .streaming import Reduction, Running, moment_bytes
 from .virial import Virial
 
@@ -199,7 +197,7 @@ class _Setup:
     """What a run compiles: kept by the posterior, so that a second run with the same options starts at once."""
 
     engines: tuple[Engine, ...]
-    after: _After | None
+    after: After | None
     kept: Kept
     reduction: Reduction | None
 
@@ -220,7 +218,7 @@ class _Setup:
         own = sum(t.size * t.itemsize for t in posterior.latents.values())
         gradient = posterior.gradient_program(chains, options.copies() + moment_bytes(kept.moments) / own)
         fixed = {i.name: gradient.plan.layouts[i.name] for i in gradient.program.inputs_of("latent")}
-        after = _After.make(posterior, kept, fixed, chains, draws) if predictive else None
+        after = After.make(posterior, kept, fixed, chains, draws) if predictive else None
         free = bool(after and after.parts)
         collect = posterior.executable(collect_program(posterior, kept, chains, free), fixed)
         data = posterior.hoisted(gradient)
@@ -268,95 +266,3 @@ def _host(collect: Executable, draws: Mapping[str, jax.Array], rows: int) -> dic
 
 def _cut_info(info: Any, limit: int) -> Any:
     return type(info)(*(np.asarray(x)[:, :limit] for x in info))
-
-
-class _After:
-    """What is computed of stored draws after each block: predictions, generated quantities, log likelihoods."""
-
-    def __init__(self, parts: list[tuple[Mapped, dict[str, tuple[str, str]]]], notes: list[str]):
-        self.parts, self.notes = parts, notes
-
-    @classmethod
-    def make(cls, posterior: Posterior, kept: Kept, fixed: Mapping[str, Layout], chains: int, draws: int) -> _After:
-        own = set(generated(posterior))
-        parts, notes = [], []
-        for what, prefix, group in (
-            ("predict", "predictive:", "posterior_predictive"),
-            ("density", "log_likelihood:", "log_likelihood"),
-        ):
-            program = posterior.program(what)
-            wanted: dict[str, tuple[str, str]] = {}
-            for name, value in program.outputs:
-                if not (name.startswith(prefix) or (what == "predict" and name in own)):
-                    continue
-                short = name.removeprefix(prefix)
-                if value.type.size * value.type.itemsize * chains * draws > DRAWS_BYTES:
-                    notes.append(f"{group} of '{short}' is left out: its draws would not fit")
-                    continue
-                wanted[name] = (group, short)
-            if wanted:
-                program = prediction_program(posterior, list(wanted), what, chains)
-                inputs = {i.name for i in program.inputs}
-                used = {n: layout for n, layout in fixed.items() if n in inputs}
-                executable = posterior.executable(program, used)
-                over = tuple(i.name for i in program.inputs if i.role in ("latent", "key"))
-                parts.append((Mapped(executable, over, 1), wanted))
-        return cls(parts, notes)
-
-    def types(self) -> dict[str, dict[str, Any]]:
-        """Group → name → type without the chain dim."""
-        found: dict[str, dict[str, Any]] = {}
-        for mapped, wanted in self.parts:
-            for name, value in mapped.executable.program.outputs:
-                group, short = wanted[name]
-                found.setdefault(group, {})[short] = value.type.without([CHAIN])
-        return found
-
-    def run(
-        self, posterior: Posterior, made: Mapping[str, jax.Array], seed: int, first: int, rows: int
-    ) -> dict[str, dict[str, Any]]:
-        """Of the first `rows` draws of a block, whose latents `free:NAME` lie on the devices as the programs take them;
-        `first` draws were before."""
-        found: dict[str, dict[str, Any]] = {}
-        free = {n.removeprefix("free:"): x for n, x in made.items() if n.startswith("free:")}
-        # All rows are computed, so that a shorter last block needs no programs of its own.
-        block = next(iter(free.values())).shape[1]
-        for mapped, wanted in self.parts:
-            chains = mapped.executable.program.input(mapped.over[0]).type[CHAIN]
-            key = keys(seed, PREDICT, np.arange(chains)[:, None], first + np.arange(block)[None, :])
-            for name, x in mapped.run({**posterior.bound.data, **free, "key": key}).items():
-                group, short = wanted[name]
-                found.setdefault(group, {})[short] = x[:, :rows]
-        return found
-
-
-def prior_draws(
-    posterior: Posterior, seed: int, draws: int
-) -> dict[str, dict[str, tuple[tuple[str, ...], np.ndarray]]]:
-    """Draws from the prior and the prior predictive: group → name → (dims, array[1, draw, ...])."""
-    from ..pipeline import keep as restrict
-
-    program = posterior.program("prior")
-    hidden = {n.op.site for n in posterior.bound.program.walk() if getattr(n.op, "saved", True) is False}
-    wanted: dict[str, tuple[str, str]] = {}
-    for name, value in program.outputs:
-        small = value.type.size * value.type.itemsize * draws <= DRAWS_BYTES
-        if name.startswith("predictive:") and small:
-            wanted[name] = ("prior_predictive", name.removeprefix("predictive:"))
-        elif ":" not in name and small and name not in hidden and not value.type.is_complex:
-            wanted[name] = ("prior", name)
-    if not wanted:
-        return {}
-    cache = posterior.__dict__.setdefault("_priors", {})
-    if draws not in cache:
-        cache[draws] = Mapped(posterior.executable(restrict(program, list(wanted))), ("key",), 0)
-    executable = cache[draws].executable
-    made = cache[draws].run({**posterior.bound.data, "key": keys(seed, PRIOR, np.arange(draws))})
-    found: dict[str, dict[str, tuple[tuple[str, ...], np.ndarray]]] = {}
-    for name, value in executable.program.outputs:
-        group, short = wanted[name]
-        found.setdefault(group, {})[short] = (value.type.names, made[name][None])
-    return found
-
-
-__all__ = ["Draws", "prior_draws", "run"]

@@ -64,7 +64,7 @@ def find_warnings(
     found = [
         *_not_finite(draws, summary),
         *_stuck(draws),
-        *_mixing(summary),
+        *_mixing(summary, population=bool(draws.attrs.get("population"))),
         *_divergences(draws),
         *_depth(draws, depth),
         *_energy(draws),
@@ -116,7 +116,7 @@ def _stuck(draws: Draws) -> Iterator[Finding]:
         )
 
 
-def _mixing(summary: Summary) -> Iterator[Finding]:
+def _mixing(summary: Summary, population: bool) -> Iterator[Finding]:
     entries = [(r.name, r.rhat, min(r.ess_bulk, r.ess_tail)) for r in summary.rows]
     entries += [(f.name, f.rhat[2], min(f.ess_bulk[0], f.ess_tail[0])) for f in summary.fields]
     high = sorted([(rhat, name) for name, rhat, _ in entries if rhat > RHAT], reverse=True)
@@ -143,8 +143,11 @@ def _mixing(summary: Summary) -> Iterator[Finding]:
             "times as many draws; thinning does not help.",
             tuple(n for _, n in low),
         )
-    if summary.num_chains == 1:
+    if summary.num_chains == 1 and not population:
         yield Finding("caution", "Only one chain was run: R-hat cannot be computed", "Run four chains.")
+    if summary.num_chains == 1 and population:
+        advice = "Compare the means and the evidence of two seeds, or of twice the particles."
+        yield Finding("caution", "One population was run: R-hat says nothing of it", advice)
 
 
 def _divergences(draws: Draws) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from ir.passes.recentre import recentre
 from ir.passes.simplify import simplify
 from ir.verify import verify
 from ppl.bind import bind
-from ppl.infer.run import prior_draws
+from ppl.infer.after import prior_draws
 
 from .scan_models import MODELS, Case, cases, stochvol
 
