@@ -45,8 +45,8 @@ d[x, y, z]  ~ Normal(mean, noise)
 OURS: dict[str, dict[str, Any]] = {
     "hmc": {"steps": LEAPFROGS, "jitter": 0.0},
     "nuts": {"max_depth": DEPTH},
-    "mclmc": {},
-    "mams": {},
+    "mclmc": {"thin": 1, "length": 1.0},
+    "mams": {"length": LEAPFROGS * STEP},
 }
 """The options that fix the work of a transition."""
 

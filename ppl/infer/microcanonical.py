@@ -93,13 +93,15 @@ class MamsOptions(Hamiltonian):
     """Metropolis-adjusted microcanonical trajectories.
 
     length: their mean length in sqrt(d) whitened units, so that about length / step_size steps make a draw. langevin:
-    directions are refreshed along a trajectory too.
+    directions are refreshed along a trajectory too. As the first stage of a program it is preceded by 200 transitions
+    of another sampler's warm-up, which brings the chains to the bulk (`ppl.infer.stages.prepared`).
     """
 
     target_accept: float = 0.9
     length: float = 1.3
     langevin: bool = False
     name: ClassVar[str] = "mams"
+    approached: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

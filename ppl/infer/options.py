@@ -52,6 +52,8 @@ class Common:
     """Whether, without a warm-up, it goes on from a handover as it would have from its own warm-up."""
     fits: ClassVar[bool] = False
     """Whether its draws come from an approximation: states between its blocks are then no draws of the posterior."""
+    approached: ClassVar[bool] = False
+    """Whether another sampler brings its chains to the bulk of the posterior first (`ppl.infer.stages.prepared`)."""
     pooled: ClassVar[bool] = False
     """Whether its chains are the particles of one population: a run shows their draws as those of one chain."""
 

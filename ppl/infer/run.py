@@ -25,7 +25,7 @@ from .progress import Progress, Stage, stages_of
 from .protocol import Handover
 from .record import Record
 from .restrict import check_only
-from .stages import settled_apart
+from .stages import prepared, settled_apart
 from .start import begin
 from .streaming import Reduction, Running, moment_bytes
 from .virial import Virial
@@ -81,7 +81,8 @@ def run(
         raise Diagnostic("run", "the model has no latent quantity: there is nothing to infer")
     options, reasons = resolve(options, posterior)
     started = time.perf_counter()
-    program = settled_apart(options, sum(t.size for t in posterior.latents.values()))
+    latents = sum(t.size for t in posterior.latents.values())
+    program = settled_apart(options if isinstance(init, Result) else prepared(options, latents), latents)
     with Progress(progress, program) as bar:
         bar.say("compiling")
         setup = _Setup.of(posterior, program, tuple(keep) if keep is not None else None, predictive)

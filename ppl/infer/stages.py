@@ -15,6 +15,7 @@ import numpy as np
 from ir.errors import Diagnostic
 
 from .options import Common
+from .pack import MOST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ class Stages(Common):
         return " >> ".join([*(stage.written(("chains", *leave_out)) for stage in first), last.written(leave_out)])
 
 
+APPROACH = 200
+"""Transitions of warm-up that bring chains to the bulk."""
 LARGE = 10**5
 """Latents of a chain from which warm-up and sampling are programs of their own."""
 _CHAINS = next(f.default for f in fields(Common) if f.name == "chains")
@@ -60,6 +63,22 @@ def join(first: Common, then: Common) -> Stages:
         check_goes_before(stage)
     chains = next(iter(asked), _CHAINS)
     return _of(tuple(replace(stage, chains=chains) for stage in parts))
+
+
+def prepared(program: Common, latents: int) -> Common:
+    """The program with what brings chains to the bulk before a sampler that cannot get there from afar by itself.
+
+    A direction of unit speed gains nothing on its way down, so that from log densities of -10^9 a microcanonical chain
+    takes for ever; momenta do gain. NUTS's warm-up for few latents, HMC's for many, which holds less.
+    """
+    first, *rest = program.stages()
+    if not first.approached or not first.warmup:
+        return program
+    from .hamiltonian import HmcOptions, NutsOptions
+
+    few = latents <= MOST
+    kind = NutsOptions(warmup=APPROACH, max_depth=8) if few else HmcOptions(warmup=APPROACH, steps=20)
+    return _of((replace(kind, chains=first.chains, only=first.only, block=first.block), first, *rest))
 
 
 def settled_apart(program: Common, latents: int) -> Common:
