@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ir.errors import Diagnostic, InternalError
+from ir.errors import Diagnostic
 
 from .adam import AdamAscent
 from .advi import Advi
@@ -27,8 +27,8 @@ from .laplace import DenseLaplace
 from .options import Common
 from .pack import MOST, PACKED
 from .pathfinder import Pathfinder
-from .protocol import Target
-from .space import Space, Vector
+from .protocol import Target, nowhere
+from .space import Space
 
 OPTIMISERS = ("lbfgs", "cg", "adam")
 CURVATURES = ("dense", "lanczos")
@@ -53,7 +53,7 @@ class Approximate(Common):
         return Fitting(self.fit(space, target), self.thin)
 
     def copies(self) -> float:
-        return self.fit(Space(()), _nowhere).copies() - 2
+        return self.fit(Space(()), nowhere).copies() - 2
 
     def schedule(self) -> FitSchedule:
         return fit_schedule(self.warmup, self.draws)
@@ -135,7 +135,7 @@ class CurvatureOptions(Approximate):
 
     def copies(self) -> float:
         """Of fields; a dense Hessian is of few latents, where nothing is short."""
-        return LanczosLaplace(Space(()), _nowhere, self.steps).copies() - 2
+        return LanczosLaplace(Space(()), nowhere, self.steps).copies() - 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,8 +222,3 @@ class PathfinderOptions(Approximate):
 
     def fit(self, space: Space, target: Target) -> Pathfinder:
         return Pathfinder(space, target, self.history, self.samples, self.tolerance)
-
-
-def _nowhere(position: Vector) -> Any:
-    """A target that is never evaluated: a fit states its copies without one."""
-    raise InternalError("a fit evaluated its target to count its copies")

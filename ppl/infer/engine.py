@@ -25,14 +25,13 @@ from jax.tree_util import DictKey, tree_map_with_path
 import backend_cuda as backend
 from ir import counter
 from ir.dims import CHAIN, TensorType
-from ir.errors import InternalError
 from ir.layout import Layout, block_shape
 from ir.mesh import Mesh
 
 from ..execute import Executable
 from .options import Common
 from .pack import Packing, packing
-from .protocol import Block, Handover, Method, State
+from .protocol import Block, Handover, Method, State, nowhere
 from .restrict import Held, enter, leave
 from .space import Site, Space, Vector
 
@@ -140,10 +139,10 @@ class Engine:
 
     def _start(self, words: Any, begin: Handover) -> Any:
         begin, held = enter(begin, self.options.only)
-        return Held(self._method(_nowhere).start(words, self.packing.pack_tree(begin)), held)
+        return Held(self._method(nowhere).start(words, self.packing.pack_tree(begin)), held)
 
     def _leave(self, state: Held) -> Handover:
-        return leave(self.packing.unpack_tree(self._method(_nowhere).handover(state.inner)), state.held)
+        return leave(self.packing.unpack_tree(self._method(nowhere).handover(state.inner)), state.held)
 
     @cached_property
     def _first(self) -> Handover:
@@ -290,10 +289,6 @@ class Engine:
 
 def _words(seed: int) -> tuple[np.uint32, np.uint32]:
     return counter.seed_key(seed)
-
-
-def _nowhere(position: Vector) -> tuple[jax.Array, Vector]:
-    raise InternalError("a method evaluated its target outside a block")
 
 
 __all__ = ["Engine", "site_of", "space_of"]

@@ -6,10 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import jax
 import numpy as np
-
-from ir.errors import InternalError
 
 from .block import Trajectories
 from .fisher import Estimator, FisherDense, FisherDiagonal, Fixed, Windows
@@ -21,7 +18,7 @@ from .options import Common
 from .pack import MOST
 from .protocol import Kernel, Target
 from .schedule import Schedule, make_schedule
-from .space import Space, Vector
+from .space import Space
 
 METRICS = ("auto", "diagonal", "dense", "low_rank")
 DENSE_MOST = 128
@@ -88,7 +85,7 @@ class Hamiltonian(Common):
         low, nowhere = self.metric == "low_rank", Space(())
         estimator = FisherLowRank.with_draws(nowhere, self.rank) if low else Windows(FisherDiagonal(nowhere))
         learnt = estimator.copies() if self.warmup else 0
-        return self.kernel(nowhere, _nowhere).copies() + 1 + (self.rank if low else 0) + learnt - 2
+        return self.kernel(nowhere, nowhere).copies() + 1 + (self.rank if low else 0) + learnt - 2
 
     def schedule(self) -> Schedule:
         return make_schedule(self.warmup, self.draws)
@@ -142,8 +139,3 @@ class HmcOptions(Hamiltonian):
     def kernel(self, space: Space, target: Target) -> Hmc:
         """The kernel of these options on a space."""
         return Hmc(space, target, self.steps, self.jitter, INTEGRATORS[self.integrator])
-
-
-def _nowhere(position: Vector) -> tuple[jax.Array, Vector]:
-    """A target that is never evaluated: a kernel states its copies without one."""
-    raise InternalError("a kernel evaluated its target to count its copies")

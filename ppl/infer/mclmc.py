@@ -139,7 +139,7 @@ class Mclmc:
         flags = Schedule(*(jnp.asarray(f) for f in schedule))
         chain_key, first_step = counter.derive(seed, space.chain_ids()), state.state.step
         # Positions of few latents are kept, and what is wanted of them is computed for all draws of a block at once.
-        afterwards = bool(space.sites[0].parts)
+        afterwards = space.packed
         keep: Collect = (lambda position: position) if afterwards else collect
 
         def advance(carry: _Carry) -> _Carry:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from ir.counter import Key
+from ir.errors import InternalError
 
 from .metric import Metric
 from .space import Vector
@@ -23,6 +24,12 @@ from .space import Vector
 Target = Callable[[Vector], tuple[jax.Array, Vector]]
 """position -> (log density float64[C], gradient). It may hold collectives over the model's mesh axes, so every device
 of a chain must call it equally often; its gradient is zero on padding, and a bad position gives NaN or -inf."""
+
+
+def nowhere(position: Vector) -> tuple[jax.Array, Vector]:
+    """A target that is never to be evaluated: an algorithm starts, hands over and states its copies without one."""
+    raise InternalError("an algorithm evaluated its target outside a block")
+
 
 MOMENTUM, LEAF, MERGE, DIRECTION, LENGTH, ACCEPT = 1, 2, 3, 4, 5, 6
 """Purposes of randomness within one transition, under the key of (seed, chain, step)."""

@@ -144,8 +144,7 @@ class Space:
         row, so that nothing of the size of a stack is formed (XLA would keep it in float64).
         """
         sums = [sum(self._owned(s, _outer(s, a[s.name], b[s.name])) for s in self.sites) for a, b in pairs]
-        flat = jnp.concatenate([x.reshape(-1) for x in sums])
-        flat = lax.psum(flat, self.reduce_axes) if self.reduce_axes else flat
+        flat = self._all_reduce(jnp.concatenate([x.reshape(-1) for x in sums]))
         ends = np.cumsum([x.size for x in sums])
         return [flat[end - x.size : end].reshape(x.shape) for end, x in zip(ends, sums, strict=True)]
 
