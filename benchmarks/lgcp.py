@@ -40,7 +40,7 @@ def measure(posterior: Any, options: Any, seed: int) -> dict[str, Any]:
     spent = {"warmup": 0.0, "draws": 0.0}
 
     def watch(stage: Any, done: int, info: Any) -> None:
-        spent["warmup" if done <= stage.warmup else "draws"] += float(info.leapfrogs.sum())
+        spent["draws" if stage.phase(done) == "sampling" else "warmup"] += float(info.leapfrogs.sum())
 
     result = posterior.run(options, seed=seed, progress=False, predictive=False, keep=list(HYPER), watch=watch)
     x = np.stack([np.asarray(result.draws["posterior"][n].data, float) for n in HYPER], axis=2)

@@ -157,19 +157,10 @@ class FisherDiagonal(NamedTuple):
         return metric if isinstance(metric, Diagonal) else Diagonal(metric.deviation())
 
     def add(self, estimate: DiagonalEstimate, mask: jax.Array, position: Vector, gradient: Vector) -> DiagonalEstimate:
-        count, share = _share(estimate.count, mask)
-        x_mean, x_variance = self._update(estimate.x_mean, estimate.x_variance, share, position)
-        g_mean, g_variance = self._update(estimate.g_mean, estimate.g_variance, share, gradient)
-        return DiagonalEstimate(count, x_mean, x_variance, g_mean, g_variance)
-
-    def _update(self, mean: Vector, variance: Vector, share: jax.Array, value: Vector) -> tuple[Vector, Vector]:
-        means, variances = {}, {}
-        for n, x in value.items():
-            a = self.space.spread(share, x)
-            delta = x - mean[n]
-            means[n] = mean[n] + a * delta
-            variances[n] = (1 - a) * (variance[n] + a * delta * delta)
-        return means, variances
+        count, part = share(estimate.count, mask)
+        x = update_variance(self.space, estimate.x_mean, estimate.x_variance, part, position)
+        g = update_variance(self.space, estimate.g_mean, estimate.g_variance, part, gradient)
+        return DiagonalEstimate(count, *x, *g)
 
     def switch(self, estimate: DiagonalEstimate, mask: jax.Array) -> DiagonalEstimate:
         # The first share of a new window is 1: it overwrites the rest.
@@ -220,10 +211,10 @@ class FisherDense(NamedTuple):
         return Dense(scale[:, :, None] * jnp.eye(scale.shape[1], dtype=scale.dtype))
 
     def add(self, estimate: DenseEstimate, mask: jax.Array, position: Vector, gradient: Vector) -> DenseEstimate:
-        count, share = _share(estimate.count, mask)
+        count, part = share(estimate.count, mask)
         (x,), (g,) = position.values(), gradient.values()
-        x_mean, x_covariance = _update_dense(estimate.x_mean, estimate.x_covariance, share, x)
-        g_mean, g_covariance = _update_dense(estimate.g_mean, estimate.g_covariance, share, g)
+        x_mean, x_covariance = _update_dense(estimate.x_mean, estimate.x_covariance, part, x)
+        g_mean, g_covariance = _update_dense(estimate.g_mean, estimate.g_covariance, part, g)
         return DenseEstimate(count, x_mean, x_covariance, g_mean, g_covariance)
 
     def switch(self, estimate: DenseEstimate, mask: jax.Array) -> DenseEstimate:
@@ -268,10 +259,23 @@ def first_scale(gradient: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.where(gradient == 0, jnp.ones_like(square), square))
 
 
-def _share(count: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+def share(count: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The number of draws with this one, and its share; zero outside the mask."""
     count = count + mask
     return count, jnp.where(mask, 1 / jnp.maximum(count, 1.0), 0.0)
+
+
+def update_variance(
+    space: Space, mean: Vector, variance: Vector, share: jax.Array, value: Vector
+) -> tuple[Vector, Vector]:
+    """Running mean and variance with one value more, whose share [C] is 1 for the first and 0 for none."""
+    means, variances = {}, {}
+    for n, x in value.items():
+        a = space.spread(share, x)
+        delta = x - mean[n]
+        means[n] = mean[n] + a * delta
+        variances[n] = (1 - a) * (variance[n] + a * delta * delta)
+    return means, variances
 
 
 def _update_dense(mean: jax.Array, covariance: jax.Array, share: jax.Array, x: jax.Array):
@@ -285,4 +289,13 @@ def _diagonal(matrix: jax.Array) -> jax.Array:
     return jnp.diagonal(matrix, axis1=1, axis2=2)
 
 
-__all__ = ["Estimator", "FisherDense", "FisherDiagonal", "Fixed", "Windows", "geometric_mean"]
+__all__ = [
+    "Estimator",
+    "FisherDense",
+    "FisherDiagonal",
+    "Fixed",
+    "Windows",
+    "geometric_mean",
+    "share",
+    "update_variance",
+]

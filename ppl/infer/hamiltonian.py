@@ -19,8 +19,9 @@ from .pack import MOST
 from .protocol import Kernel, Target
 from .schedule import Schedule, make_schedule
 from .space import Space
+from .variance import Variance
 
-METRICS = ("auto", "diagonal", "dense", "low_rank")
+METRICS = ("auto", "diagonal", "variance", "dense", "low_rank")
 DENSE_MOST = 128
 """Dims up to which a dense metric costs less than it saves: two eigendecompositions every 20 draws of the warm-up."""
 
@@ -31,10 +32,11 @@ class Hamiltonian(Common):
 
     target_accept: mean acceptance that warm-up aims at. step_size: `None` to search for one and, if there is a warm-up,
     to adapt it from there; a number is where adaptation starts. metric: "dense" learns the full covariance of few
-    latents that no mesh axis splits, "diagonal" each latent's scale, "low_rank" those and the at most `rank` directions
-    in which the posterior is farthest from round, of any latents; but while it learns it holds 4 min(4 rank, 64) copies
-    of them. "auto" is "dense" up to 128 dims, "low_rank" up to 2048 (where they are packed), else "diagonal". Without a
-    warm-up, metric and step size are those of the stage or run before, else 1 and a search.
+    latents that no mesh axis splits, "diagonal" each latent's scale from draws and gradients, "variance" from draws
+    alone, "low_rank" scales and the at most `rank` directions in which the posterior is farthest from round, of any
+    latents; but while it learns it holds 4 min(4 rank, 64) copies of them. "auto" is "dense" up to 128 dims, "low_rank"
+    up to 2048 (where they are packed), else "variance". Without a warm-up, metric and step size are those of the stage
+    or run before, else 1 and a search.
     """
 
     target_accept: float = 0.8
@@ -51,7 +53,7 @@ class Hamiltonian(Common):
         if self.metric not in METRICS:
             raise self._wrong(f"there is no metric {self.metric!r}", f"one of {', '.join(METRICS)}")
         self._check_integer("rank", 1, MOST_RANK)
-        if "rank" in self.given and self.metric in ("diagonal", "dense"):
+        if "rank" in self.given and self.metric in ("diagonal", "variance", "dense"):
             raise self._wrong(f"a {self.metric} metric has no rank", 'metric = "low_rank", or leave the rank out')
 
     def kernel(self, space: Space, target: Target) -> Kernel:
@@ -66,11 +68,13 @@ class Hamiltonian(Common):
         """How the metric is learnt; without a warm-up it is what was handed over."""
         kind = self.metric
         if kind == "auto":
-            kind = "diagonal" if not space.packed else "dense" if space.degrees <= DENSE_MOST else "low_rank"
+            kind = "variance" if not space.packed else "dense" if space.degrees <= DENSE_MOST else "low_rank"
         if not self.warmup:
             return Fixed(space, FisherLowRank.of(space, self.rank) if kind == "low_rank" else None)
         if kind == "diagonal":
             return Windows(FisherDiagonal(space))
+        if kind == "variance":
+            return Windows(Variance(space))
         if kind == "low_rank":
             return FisherLowRank.of(space, self.rank)
         if not space.packed:
@@ -83,7 +87,8 @@ class Hamiltonian(Common):
     def copies(self) -> float:
         # Of spaces that may not fit: what "auto" and "dense" learn of few latents is never a matter of memory.
         low, nowhere = self.metric == "low_rank", Space(())
-        estimator = FisherLowRank.with_draws(nowhere, self.rank) if low else Windows(FisherDiagonal(nowhere))
+        one = FisherDiagonal(nowhere) if self.metric == "diagonal" else Variance(nowhere)
+        estimator = FisherLowRank.with_draws(nowhere, self.rank) if low else Windows(one)
         learnt = estimator.copies() if self.warmup else 0
         return self.kernel(nowhere, nowhere).copies() + 1 + (self.rank if low else 0) + learnt - 2
 

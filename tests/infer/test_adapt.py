@@ -12,6 +12,7 @@ from ppl.infer.nuts import Nuts
 from ppl.infer.pack import packing
 from ppl.infer.schedule import Schedule, make_schedule
 from ppl.infer.space import Site, Space
+from ppl.infer.variance import Variance
 from tests.infer import drive
 from tests.infer.targets import gaussian
 
@@ -99,6 +100,23 @@ def test_the_diagonal_metric_and_its_padding():
         np.testing.assert_allclose(metric.scale["x"][0], [*expected, 1, 1], rtol=1e-5)
         first = estimator.first({"x": jnp.array([[4.0, -0.25, 0, 0, 0]], jnp.float32)})
         np.testing.assert_allclose(first.scale["x"][0], [0.5, 2, 1, 1, 1])
+
+
+def test_the_metric_of_variances_and_its_padding():
+    """The former metric counts for ten draws; the first one is of one scale for a site."""
+    with jax.enable_x64(True):
+        space = Space((Site("x", (3,), (5,), ((),)), Site("s", ())), 1)
+        estimator = Variance(space)
+        rows = np.array([[1.0, 2.0, 3.0], [-2.0, 0.0, 5.0], [3.0, 1.0, 1.0], [0.5, -4.0, 2.0]])
+        vector = lambda row, s: {"x": jnp.asarray([[*row, 0, 0]], jnp.float32), "s": jnp.full(1, s, jnp.float32)}  # noqa: E731
+        draws = [vector(row, 7.0) for row in rows]
+        first = estimator.first(vector([2.0, 0.0, -2.0], 0.0))
+        np.testing.assert_allclose(first.scale["x"][0], [*[(3 / 8) ** 0.25] * 3, 1, 1], rtol=1e-6)
+        np.testing.assert_allclose(first.scale["s"], [1])
+        metric = learn(estimator, draws, draws, first)
+        expected = np.sqrt((4 * rows.var(axis=0) + 10 * (3 / 8) ** 0.5) / 14)
+        np.testing.assert_allclose(metric.scale["x"][0], [*expected, 1, 1], rtol=1e-6)
+        np.testing.assert_allclose(metric.scale["s"], [np.sqrt(10 / 14)], rtol=1e-6)
 
 
 def test_few_draws_of_a_gaussian_determine_its_covariance():
