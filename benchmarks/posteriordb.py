@@ -2,9 +2,10 @@
 
 Four chains, started as Stan's, from numbers in (-2, 2). The draws are doubled until the smallest bulk ESS of a quantity
 is 1,000, within `--most` draws a chain and `--seconds` of CPU time a run. Each mean and mean square of each quantity of
-the reference is then compared: |difference| within 4 combined Monte Carlo standard errors. The price is counted in
-gradients of one chain: those of the transitions that are kept, and those of warm-up too (the few of the search for a
-first step size are not counted).
+the reference is then compared: |difference| within 4 combined Monte Carlo standard errors and, for an unadjusted
+sampler, the bias that follows from its realised energy variance (`ppl.infer.isokinetic.squared_bias`). The price is
+counted in gradients of one chain: those of the transitions that are kept, and those of warm-up too (the few of the
+search for a first step size are not counted).
 
     python benchmarks/posteriordb.py --data FOLDER [--only NAME ...] [--sampler nuts] [--seed 1] [--quick]
 
@@ -26,6 +27,7 @@ import numpy as np
 from _harness import parser, report
 
 import ppl
+from ppl.infer.isokinetic import squared_bias
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.yardsticks.agree import DATA
@@ -68,27 +70,44 @@ def measure(name: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]
     posterior = ppl.compile(case.load(), case.data(read_data(folder / name)), dtype="float64")
     draws = args.draws
     while True:
-        options = getattr(ppl, args.sampler)(chains=4, draws=draws)
+        # A draw of an unadjusted sampler is one step, of which the tenth is kept.
+        steps = 10 if args.sampler == "mclmc" else 1
+        options = getattr(ppl, args.sampler)(chains=4, draws=draws * steps)
         spent = Spent(args.seconds)
         how = {"init": "uniform", "keep": case.keep, "predictive": False, "progress": False, "watch": spent.watch}
         result = posterior.run(options, seed=args.seed, **how)
         if not spent.after:
             why = f"warm-up took more than {args.seconds:g} s"
-            return row(name, args.sampler, None, spent, 0, why) | {"count": 2 * len(reference.names)}
-        found = compare(case, result, reference)
+            return row(name, args.sampler, None, spent, 0, why=why) | {"count": 2 * len(reference.names)}
+        bias = stated_bias(result)
+        found = compare(case, result, reference, bias)
         kept = result[case.keep[0]].shape[1]
         short = ENOUGH / float(np.nan_to_num(found.ess.min(), nan=1.0))
         if short <= 1:
-            return row(name, args.sampler, found, spent, kept)
+            return row(name, args.sampler, found, spent, kept, bias)
         if result.interrupted:
-            return row(name, args.sampler, found, spent, kept, f"stopped after {args.seconds:g} s")
+            return row(name, args.sampler, found, spent, kept, bias, f"stopped after {args.seconds:g} s")
         if draws >= args.most:
-            return row(name, args.sampler, found, spent, kept, f"{draws} draws a chain are not enough")
+            return row(name, args.sampler, found, spent, kept, bias, f"{draws} draws a chain are not enough")
         draws = min(args.most, draws * 2 ** math.ceil(math.log2(short)))
 
 
+def stated_bias(result: Any) -> float:
+    """Of the chain that is worst off, in standard deviations of second moments; 0 of adjusted samplers."""
+    stats = result.draws["sample_stats"]
+    if "energy_variance" not in stats:
+        return 0.0
+    return math.sqrt(squared_bias(float(np.asarray(stats["energy_variance"].data).mean(axis=1).max())))
+
+
 def row(
-    name: str, sampler: str, found: Comparison | None, spent: Spent, draws: int, why: str | None = None
+    name: str,
+    sampler: str,
+    found: Comparison | None,
+    spent: Spent,
+    draws: int,
+    bias: float = 0.0,
+    why: str | None = None,
 ) -> dict[str, Any]:
     """One posterior; without a ratio where the effective sample size was not reached, with the reason."""
     made: dict[str, Any] = {
@@ -112,6 +131,7 @@ def row(
             "count": 2 * len(found.names),
             "largest_z": found.largest_z(),
             "rhat": float(found.rhat.max()),
+            "stated_bias": bias,
             "ess": ess,
             "ess_per_1000_gradients": 1000 * ess / spent.after,
             "ess_per_1000_gradients_with_warmup": 1000 * ess / (spent.before + spent.after),
@@ -147,6 +167,7 @@ def line(r: dict[str, Any]) -> str:
         f"{r['case']:48} within {r['ours']:.3f}, |z| {r['largest_z']:.2f}, R-hat {r['rhat']:.3f}, "
         f"ESS {r['ess']:.0f} of {4 * r['draws']}, per 1,000 gradients {r['ess_per_1000_gradients']:.2f} "
         f"({r['ess_per_1000_gradients_with_warmup']:.2f} with warm-up), {r['cpu_seconds']:.0f} s"
+        + (f", stated bias {r['stated_bias']:.3f}" if r["stated_bias"] else "")
         + (f": {r['why']}" if "why" in r else "")
     )
 

@@ -14,6 +14,7 @@ from .mams import Mams
 from .mclmc import Mclmc, MclmcInfo
 from .mclmc_adapt import Schedule, make_schedule, rows, stride
 from .options import Common
+from .pack import MOST
 from .protocol import Target
 from .space import Space
 
@@ -25,8 +26,10 @@ class MclmcOptions(Common):
     energy_variance: mean squared energy error per dim that warm-up aims at; the bias of the draws follows from it
     (`ppl.infer.isokinetic.squared_bias`). integrator: "verlet", one gradient a step, or "minimal_norm", two.
     step_size: eps / sqrt(d), from where warm-up adapts it; None: found. length: L / sqrt(d) over which the direction is
-    forgotten; None: set by warm-up from autocorrelation times. adapt_metric: learn a diagonal metric. energy_clip:
-    steps whose squared energy error per dim is so many times what is wanted are rejected.
+    forgotten; None: set by warm-up from autocorrelation times. adapt_metric: learn a diagonal metric, or, as
+    the first stage of a program for few latents (up to 2048), keep that of 200 transitions of NUTS before, which is
+    dense or of low rank. energy_clip: steps whose squared energy error per dim is so many times what is wanted are
+    rejected.
     """
 
     draws: int = 10_000
@@ -54,6 +57,10 @@ class MclmcOptions(Common):
                 self._check_real(option, "above 0", positive, "leave it out to have it found")
         if not isinstance(self.adapt_metric, bool):
             raise self._wrong(f"adapt_metric must be true or false, not {self.adapt_metric!r}")
+
+    @property
+    def approached(self) -> float:
+        return MOST if self.adapt_metric else 0
 
     def method(self, space: Space, target: Target) -> Mclmc:
         return Mclmc(
@@ -101,13 +108,16 @@ class MamsOptions(Hamiltonian):
     length: float = 1.3
     langevin: bool = False
     name: ClassVar[str] = "mams"
-    approached: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_real("length", "above 0", lambda x: 0 < x < math.inf, "1.3; longer for slow directions")
         if not isinstance(self.langevin, bool):
             raise self._wrong(f"langevin must be true or false, not {self.langevin!r}")
+
+    @property
+    def approached(self) -> float:
+        return math.inf
 
     def kernel(self, space: Space, target: Target) -> Mams:
         """The kernel of these options on a space."""

@@ -52,8 +52,6 @@ class Common:
     """Whether, without a warm-up, it goes on from a handover as it would have from its own warm-up."""
     fits: ClassVar[bool] = False
     """Whether its draws come from an approximation: states between its blocks are then no draws of the posterior."""
-    approached: ClassVar[bool] = False
-    """Whether another sampler brings its chains to the bulk of the posterior first (`ppl.infer.stages.prepared`)."""
     pooled: ClassVar[bool] = False
     """Whether its chains are the particles of one population: a run shows their draws as those of one chain."""
 
@@ -65,6 +63,12 @@ class Common:
     only: tuple[str, ...] | None = None
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     """The options that the user gave, which a program of several stages must not contradict."""
+
+    @property
+    def approached(self) -> float:
+        """The number of latents up to which another sampler brings the chains to the bulk of the posterior first, and
+        finds their metric (`ppl.infer.stages.prepared`)."""
+        return 0
 
     def __post_init__(self) -> None:
         self._check_integer("chains", 1)

@@ -69,10 +69,11 @@ def prepared(program: Common, latents: int) -> Common:
     """The program with what brings chains to the bulk before a sampler that cannot get there from afar by itself.
 
     A direction of unit speed gains nothing on its way down, so that from log densities of -10^9 a microcanonical chain
-    takes for ever; momenta do gain. NUTS's warm-up for few latents, HMC's for many, which holds less.
+    takes for ever; momenta do gain. NUTS's warm-up for few latents, which finds a metric that turns them too, HMC's for
+    many, which holds less.
     """
     first, *rest = program.stages()
-    if not first.approached or not first.warmup:
+    if latents > first.approached or not first.warmup:
         return program
     from .hamiltonian import HmcOptions, NutsOptions
 

@@ -31,10 +31,12 @@ class Estimate:
     value: np.ndarray
     error: np.ndarray
 
-    def z(self, other: "Estimate | np.ndarray | float") -> np.ndarray:
-        """The difference in units of the combined error; another code's number without one counts as exact."""
+    def z(self, other: "Estimate | np.ndarray | float", bias: np.ndarray | float = 0.0) -> np.ndarray:
+        """The difference beyond a stated `bias` of either sign, in units of the combined error; another code's number
+        without one counts as exact."""
         value, error = (other.value, other.error) if isinstance(other, Estimate) else (other, 0.0)
-        return (self.value - value) / np.hypot(self.error, error)
+        difference = self.value - value
+        return np.sign(difference) * np.maximum(np.abs(difference) - bias, 0.0) / np.hypot(self.error, error)
 
 
 def mean(draws: np.ndarray) -> Estimate:

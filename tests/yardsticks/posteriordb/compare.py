@@ -34,10 +34,15 @@ class Comparison:
         return float(np.max(np.abs([self.z_mean, self.z_mean_square])))
 
 
-def compare(case: Posterior, draws: Mapping[str, np.ndarray], reference: Summary) -> Comparison:
-    """What draws[chain, draw, ...] of the quantities `case.keep` say beside the reference."""
+def compare(case: Posterior, draws: Mapping[str, np.ndarray], reference: Summary, bias: float = 0.0) -> Comparison:
+    """What draws[chain, draw, ...] of the quantities `case.keep` say beside the reference.
+
+    bias: what an unadjusted sampler states of itself, in standard deviations of what a mean is taken of. It is taken
+    off the differences.
+    """
     ours = case.quantities(SimpleNamespace(**{n: draws[n] for n in case.keep}))
     x = spread(reference.names, ours)
     # The error of a mean square is that of the mean of x²: it has an effective sample size of its own.
-    z = mean(x).z(reference.mean), mean(x**2).z(reference.mean_square)
+    powers = zip((x, x**2), (reference.mean, reference.mean_square), strict=True)
+    z = (mean(y).z(stans, bias * y.std(axis=(0, 1))) for y, stans in powers)
     return Comparison(reference.names, *z, bulk_ess(x), rank_rhat(x))
