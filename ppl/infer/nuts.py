@@ -110,7 +110,14 @@ class Nuts:
         )
 
     def begin(
-        self, fresh: jax.Array, tree: Tree, momentum: Vector, kinetic: jax.Array, metric: Metric, key: Key
+        self,
+        fresh: jax.Array,
+        tree: Tree,
+        momentum: Vector,
+        kinetic: jax.Array,
+        step_size: jax.Array,
+        metric: Metric,
+        key: Key,
     ) -> Tree:
         where, draw = self.space.where, tree.draw
         gradient = metric.pull(draw.gradient)
