@@ -21,6 +21,8 @@ from .schedule import Schedule, make_schedule
 from .space import Space
 
 METRICS = ("auto", "diagonal", "dense", "low_rank")
+PASSING = 2
+"""Copies of the latents that come and go where an estimate is renewed."""
 DENSE_MOST = 128
 """Dims up to which a dense metric costs less than it saves: two eigendecompositions every 20 draws of the warm-up."""
 
@@ -84,7 +86,7 @@ class Hamiltonian(Common):
         # Of spaces that may not fit: what "auto" and "dense" learn of few latents is never a matter of memory.
         low, nowhere = self.metric == "low_rank", Space(())
         estimator = FisherLowRank.with_draws(nowhere, self.rank) if low else Windows(FisherDiagonal(nowhere))
-        learnt = estimator.copies() if self.warmup else 0
+        learnt = estimator.copies() + PASSING if self.warmup else 0
         return self.kernel(nowhere, nowhere).copies() + 1 + (self.rank if low else 0) + learnt - 2
 
     def schedule(self) -> Schedule:

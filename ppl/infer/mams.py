@@ -56,8 +56,8 @@ class Mams:
     langevin: bool = False
 
     def copies(self) -> int:
-        """Moving end 2, draw 2; passing 3, as XLA:CPU's peak has them, and the noise of refreshments."""
-        return 7 + self.langevin
+        """Moving end 2, draw 2; passing 2, as XLA:CPU's peak has them, and the noise of refreshments."""
+        return 6 + self.langevin
 
     @property
     def dims(self) -> float:
