@@ -24,7 +24,7 @@ from ir.passes.recompute import again
 from ir.place import Place
 from ir.plan import Plan
 
-from .fuse import fuse_transforms
+from .fuse import fuse_transforms, take_factors
 from .lax_collectives import LaxCollectives
 from .reshard import attach_halo, reshard
 
@@ -39,7 +39,7 @@ def lower(program: Program, plan: Plan, comm: LaxCollectives | None = None) -> B
     device the function must run inside `jax.shard_map(..., check_vma=False)` over axes of the plan's names.
     """
     comm = comm or LaxCollectives()
-    program = fuse_transforms(plan.applied(program), plan)
+    program = take_factors(fuse_transforms(plan.applied(program), plan), plan)
 
     def run(*blocks: jax.Array) -> dict[str, jax.Array]:
         if len(blocks) != len(program.inputs):

@@ -19,11 +19,13 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"1"\}')
 
 @dataclass(frozen=True)
 class Found:
-    """An instruction. `elements`: of its largest result; `loops`: of how many loops' bodies it is a part."""
+    """An instruction. `elements`: of its largest result; `loops`: of how many loops' bodies it is a part; `body`: the
+    innermost one's name, empty outside all loops."""
 
     kind: str
     elements: int
     loops: int
+    body: str = ""
 
 
 def collectives(text: str) -> list[Found]:
@@ -33,22 +35,22 @@ def collectives(text: str) -> list[Found]:
     """
     bodies, entry = _computations(text)
 
-    def visit(name: str, loops: int) -> Iterator[Found]:
+    def visit(name: str, loops: int, within: str) -> Iterator[Found]:
         for line in bodies[name]:
             found = _COLLECTIVE.search(line)
             if found:
-                yield Found(found[2], _largest(found[1]), loops)
+                yield Found(found[2], _largest(found[1]), loops, within)
                 continue
-            inside = loops + (0 if _TRIPS.search(line) else 1)
+            once = _TRIPS.search(line) is not None
             for body in _BODY.findall(line):
-                yield from visit(body, inside)
+                yield from visit(body, loops + (not once), within if once else body)
             called = _CALLED.findall(line)
             for branches in _BRANCHES.findall(line):
                 called += [c.strip().lstrip("%") for c in branches.split(",")]
             for one in called:
-                yield from visit(one, loops)
+                yield from visit(one, loops, within)
 
-    return list(visit(entry, 0))
+    return list(visit(entry, 0, ""))
 
 
 def _computations(text: str) -> tuple[dict[str, list[str]], str]:

@@ -51,8 +51,7 @@ class Compiled:
     @property
     def xla_bytes(self) -> int:
         """XLA's memory per device: arguments, outputs and temporaries, less what is shared."""
-        m = self.memory
-        return m["arguments"] + m["outputs"] + m["temporaries"] - m["aliased"]
+        return held(self.memory)
 
     def json(self) -> dict[str, Any]:
         """Everything as plain data."""
@@ -93,6 +92,22 @@ class Compiled:
         return "\n".join(lines) + "\n"
 
 
+def memory_of(compiled: Any) -> dict[str, int]:
+    """XLA's account of a compiled program's memory on one device, as `Compiled.memory`."""
+    sizes = compiled.memory_analysis()
+    return {
+        "arguments": sizes.argument_size_in_bytes,
+        "outputs": sizes.output_size_in_bytes,
+        "temporaries": sizes.temp_size_in_bytes,
+        "aliased": sizes.alias_size_in_bytes,
+    }
+
+
+def held(memory: dict[str, int]) -> int:
+    """Arguments, outputs and temporaries, less what is shared."""
+    return memory["arguments"] + memory["outputs"] + memory["temporaries"] - memory["aliased"]
+
+
 def check_devices(count: int, where: str) -> None:
     """A `Diagnostic` for more devices than XLA's CPU compiler can reasonably be asked for."""
     if count > MOST:
@@ -119,18 +134,12 @@ def compile_only(program: Program, plan: Plan) -> Compiled:
         with jax.enable_x64(True):
             compiled = lowered.compile()
         end = time.perf_counter()
-    sizes = compiled.memory_analysis()
     found = optimised(compiled, plan.mesh)
     return Compiled(
         plan.mesh.devices,
         middle - start,
         end - middle,
-        {
-            "arguments": sizes.argument_size_in_bytes,
-            "outputs": sizes.output_size_in_bytes,
-            "temporaries": sizes.temp_size_in_bytes,
-            "aliased": sizes.alias_size_in_bytes,
-        },
+        memory_of(compiled),
         peak_bytes(program, replace(plan, copies=0.0, platform="cpu")),
         _counted((c, n) for c, n in plan.collectives(program).items() if plan.mesh.size(c.axes) > 1),
         _counted((p.collective, _runs(p)) for p in found),
@@ -149,4 +158,4 @@ def _counted(collectives: Any) -> Counter[tuple[Kind, int]]:
     return found
 
 
-__all__ = ["Compiled", "check_devices", "compile_only"]
+__all__ = ["Compiled", "check_devices", "compile_only", "held", "memory_of"]

@@ -77,9 +77,10 @@ class Executable:
     def lowered(self) -> Any:
         """The program lowered by JAX for abstract stored arrays: `.as_text()` is StableHLO, `.compile()` XLA's."""
         with jax.enable_x64(True):
-            args = []
-            for i, s in zip(self.program.inputs, self.in_specs, strict=True):
-                shape = backend.stored_shape(i.type, self.plan.layouts[i.name], self.plan.mesh)
-                sharding = jax.sharding.NamedSharding(self.devices, s) if self.plan.mesh.devices > 1 else None
-                args.append(jax.ShapeDtypeStruct(shape, i.type.numpy, sharding=sharding))
-            return self.jitted.lower(*args)
+            return self.jitted.lower(*(self.abstract(i.name) for i in self.program.inputs))
+
+    def abstract(self, name: str) -> jax.ShapeDtypeStruct:
+        """An input as it is stored, without its values: for programs that are compiled and not run."""
+        t, layout, mesh = self.program.input(name).type, self.plan.layouts[name], self.plan.mesh
+        split = jax.sharding.NamedSharding(self.devices, backend.spec(t, layout)) if mesh.devices > 1 else None
+        return jax.ShapeDtypeStruct(backend.stored_shape(t, layout, mesh), t.numpy, sharding=split)

@@ -15,7 +15,7 @@ import datetime
 import json
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,12 +84,22 @@ def make_folder(folder: Path | None, name: str) -> Path:
         ) from None
 
 
-def write_inputs(folder: Path, posterior: Posterior, options: Common, seed: int, **facts: Any) -> None:
+def write_inputs(
+    folder: Path,
+    posterior: Posterior,
+    options: Common,
+    seed: int,
+    *,
+    keep: Sequence[str] | None = None,
+    **facts: Any,
+) -> None:
     """What is known before the first draw: model, plan and configuration; `facts` are added to the latter."""
     import planner
 
+    from .infer.room import copies
+
     bound = posterior.bound
-    gradient = posterior.gradient_program(options.chains, options.copies())
+    gradient = posterior.gradient_program(options.chains, copies(posterior, options, keep))
     suffix = ".ppl" if bound.model.text.lstrip().startswith(("model", "#")) else ".py"
     config = {
         "model": bound.model.name,

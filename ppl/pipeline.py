@@ -107,12 +107,14 @@ def plan(
         raise Diagnostic("argument", "both a mesh and a number of devices are given", where="devices", hint=hint)
     from .infer.choose import resolve
     from .infer.program import auto
+    from .infer.room import copies
     from .posterior import Posterior
 
     request = PlanRequest.make(mesh, machine=machine, memory=memory, pins=pins, file=file)
     bound = outline(model, dtype=dtype, sizes=sizes) if data is None else bind(model, data, dtype=dtype, sizes=sizes)
-    sampler, _ = resolve(sampler or auto(chains=chains), Posterior(bound, request))
-    request = dataclasses.replace(request, copies=sampler.copies())
+    posterior = Posterior(bound, request)
+    sampler, _ = resolve(sampler or auto(chains=chains), posterior)
+    request = dataclasses.replace(request, copies=copies(posterior, sampler))
     if devices is not None:
         return PlannedModel.searched(bound, request, devices, sampler.chains)
     return PlannedModel(bound, request, sampler.chains)

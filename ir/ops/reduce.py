@@ -49,9 +49,13 @@ class Reduction(Op):
 
 @dataclass(frozen=True)
 class Sum(Reduction):
-    """The sum over dims, added up in `accumulate` (f64 for energies) where that is given, which is also its dtype."""
+    """The sum over dims, added up in `accumulate` (f64 for energies) where that is given, which is also its dtype.
+
+    times: what the sum is multiplied by.
+    """
 
     accumulate: str | None = None
+    times: float = 1.0
     name: ClassVar[str] = "sum"
 
     def result(self, x):
@@ -67,18 +71,20 @@ class Sum(Reduction):
     def local(self, place, x):
         names, kept = place.operands[0].names, place.results[0]
         x = place.select(x, names, 0, self.over).astype(kept.numpy)
-        return jnp.sum(x, axis=tuple(names.index(d) for d in self.over), dtype=kept.numpy)
+        total = jnp.sum(x, axis=tuple(names.index(d) for d in self.over), dtype=kept.numpy)
+        return total if self.times == 1.0 else total * jnp.asarray(self.times, kept.numpy)
 
     def vjp(self, cotangent, result, x):
         from .create import Broadcast
 
-        ct = cast(cotangent, x.type.dtype)
+        ct = cast(cotangent if self.times == 1.0 else self.times * cotangent, x.type.dtype)
         return (emit(Broadcast(tuple(d for d in x.type.dims if d.name in self.over)), ct),)
 
     @classmethod
     def examples(cls):
         x, y = Dim("x", 9), Dim("y", 10)
-        return [*super().examples(), (cls(("x", "y"), "f64"), (TensorType((x, y), "f32"),))]
+        types = (TensorType((x, y), "f32"),)
+        return [*super().examples(), (cls(("x", "y"), "f64"), types), (cls(("y",), "f64", -0.5), types)]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import planner
 
 from ..bind import Bound
+from ..infer.room import copies
 from ..posterior import Posterior
 from ..request import PlannedModel
 from . import read
@@ -31,8 +32,9 @@ def execute(args: Any) -> int:
         _make_room(devices or request.mesh.devices, "--mesh" if devices is None else "--devices")
     written = read.program(args, model)
     bound = read.outlined(args, model)
-    sampler, _ = read.resolved(written, Posterior(bound, request))
-    chains, request = sampler.chains, dataclasses.replace(request, copies=sampler.copies())
+    posterior = Posterior(bound, request)
+    sampler, _ = read.resolved(written, posterior)
+    chains, request = sampler.chains, dataclasses.replace(request, copies=copies(posterior, sampler))
     if devices is not None:
         planned = PlannedModel.searched(bound, request, devices, chains)
     else:

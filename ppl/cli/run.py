@@ -48,7 +48,7 @@ def execute(args: Any) -> int:
     log = run_folder.Log(folder)
     try:
         facts = {"command": ["meshbayes", *args.argv], "sources": args.data, "init": args.init or "prior"}
-        run_folder.write_inputs(folder, posterior, options, seed, **facts)
+        run_folder.write_inputs(folder, posterior, options, seed, keep=read.names(args.keep), **facts)
         log.event("start", program=str(options), chains=options.chains, warmup=options.warmup, draws=options.draws)
         result = _sample(args, posterior, options, seed, init, folder, log)
     except BaseException as error:
@@ -80,10 +80,9 @@ def _posterior(args: Any, bound: Bound, request: PlanRequest) -> Posterior:
 
 def _check(args: Any, posterior: Posterior, options: Common) -> None:
     """What the user asked for that cannot be is told here, before anything is written."""
-    from ..infer.keep import choose
+    from ..infer.room import copies
 
-    choose(posterior, read.names(args.keep), options.chains * (options.draws // options.thin))
-    posterior.gradient_program(options.chains, options.copies())
+    posterior.gradient_program(options.chains, copies(posterior, options, read.names(args.keep)))
 
 
 def _sample(args: Any, posterior: Posterior, options: Common, seed: int, init: Any, folder: Path, log: Any) -> Result:

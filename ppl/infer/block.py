@@ -91,7 +91,8 @@ class Trajectories:
             noise = space.normal(carry.key, MOMENTUM + TRIAL * carry.adapt.step.trial)
             kinetic = space.dots([(noise, noise)])[0]
             adapt = carry.adapt
-            trajectory = self.kernel.begin(fresh, carry.trajectory, noise, kinetic, adapt.metric, carry.key)
+            args = (noise, kinetic, adapt.step.value, adapt.metric, carry.key)
+            trajectory = self.kernel.begin(fresh, carry.trajectory, *args)
             return carry._replace(trajectory=trajectory, started=carry.started | fresh)
 
         def turn(carry: _Carry) -> _Carry:

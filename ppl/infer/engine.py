@@ -111,7 +111,7 @@ class Engine:
         """At most `limit` transitions of every chain; the schedule has the block's length. The state is used up."""
         with jax.enable_x64(True):
             flags = jax.tree.map(np.asarray, schedule)
-            return self._compiled(state)(_words(seed), state, flags, np.int32(limit), *self._extra())
+            return self._compiled(state)(_words(seed), state, flags, np.int32(limit), *self.inputs())
 
     def handover(self, state: Any) -> Handover:
         """What the next stage starts from, as stored arrays in the latents' layouts."""
@@ -132,7 +132,7 @@ class Engine:
         with jax.enable_x64(True):
             schedule = self.options.schedule().part(0, self.length)
             state = self._abstract_state
-            return self._compiled(state).lower(_words(0), state, schedule, np.int32(1), *self._extra())
+            return self._compiled(state).lower(_words(0), state, schedule, np.int32(1), *self.inputs())
 
     def _method(self, target: Any) -> Method:
         return self.options.method(self.space, target)
@@ -193,7 +193,8 @@ class Engine:
         placed = jax.tree.map(lambda s: NamedSharding(devices, s), specs, is_leaf=lambda s: isinstance(s, P))
         return jax.device_put(tree, placed)
 
-    def _extra(self) -> list[jax.Array]:
+    def inputs(self) -> list[jax.Array]:
+        """What a block takes beside the state: the data of the gradient, then those of what is kept."""
         held = [self.data[i.name] for i in self.gradient.program.inputs if i.role == "data"]
         if self.collect is not None:
             held += [(self.collect_data or {})[i.name] for i in self.collect.program.inputs if i.role == "data"]

@@ -22,6 +22,8 @@ from .space import Space
 from .variance import Variance
 
 METRICS = ("auto", "diagonal", "variance", "dense", "low_rank")
+PASSING = 2
+"""Copies of the latents that come and go where an estimate is renewed."""
 DENSE_MOST = 128
 """Dims up to which a dense metric costs less than it saves: two eigendecompositions every 20 draws of the warm-up."""
 
@@ -89,7 +91,7 @@ class Hamiltonian(Common):
         low, nowhere = self.metric == "low_rank", Space(())
         one = FisherDiagonal(nowhere) if self.metric == "diagonal" else Variance(nowhere)
         estimator = FisherLowRank.with_draws(nowhere, self.rank) if low else Windows(one)
-        learnt = estimator.copies() if self.warmup else 0
+        learnt = estimator.copies() + PASSING if self.warmup else 0
         return self.kernel(nowhere, nowhere).copies() + 1 + (self.rank if low else 0) + learnt - 2
 
     def schedule(self) -> Schedule:

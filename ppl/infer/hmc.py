@@ -63,7 +63,14 @@ class Hmc:
         return self.space.chains == 1
 
     def begin(
-        self, fresh: jax.Array, path: Path, momentum: Vector, kinetic: jax.Array, metric: Metric, key: Key
+        self,
+        fresh: jax.Array,
+        path: Path,
+        momentum: Vector,
+        kinetic: jax.Array,
+        step_size: jax.Array,
+        metric: Metric,
+        key: Key,
     ) -> Path:
         where, draw = self.space.where, path.draw
         energy = 0.5 * kinetic - draw.log_density
@@ -97,7 +104,9 @@ class Hmc:
         below, margin = decide(log_u, -progress.energy_error)
         accepted = ended & below
         take = lambda draw: select_point(self.space, accepted, end, draw)  # noqa: E731
-        draw = when(jnp.any(accepted), take, path.draw, always=self.space.packed)
+        # Most paths end in a new draw: for a single chain it is selected without a loop, whose operands XLA:CPU would
+        # give memory of their own.
+        draw = when(jnp.any(accepted), take, path.draw, always=self.space.packed or alone)
         # The acceptance of the end is what HMC adapts to, not the path's mean.
         acceptance, symmetric = acceptances(progress.energy_error)
         progress = progress._replace(

@@ -25,11 +25,16 @@ def leapfrog(
     space: Space, target: Target, metric: Metric, eps: jax.Array, x: Vector, p: Vector, g: Vector
 ) -> tuple[Vector, Vector, Vector, jax.Array, Vector]:
     """(x, p, F^T g, l, g) after p += eps/2 F^T g; x += eps F p; g = grad l(x); p += eps/2 F^T g; eps is float64[C]."""
-    half = space.axpy(0.5 * eps, g, p)
-    x = space.axpy(eps, metric.push(half), x)
+
+    def depart(held: tuple[Vector, Vector]) -> tuple[Vector, Vector]:
+        half = space.axpy(0.5 * eps, g, held[1])
+        return space.axpy(eps, metric.push(half), held[0]), half
+
+    # In a loop, so that XLA:CPU writes the half momentum over the momentum.
+    x, half = when(jnp.any(eps != 0.0), depart, (x, p), always=space.packed)
     log_density, gradient = target(x)
-    g = metric.pull(gradient)
-    return x, space.axpy(0.5 * eps, g, half), g, log_density, gradient
+    pulled = metric.pull(gradient)
+    return x, space.axpy(0.5 * eps, pulled, half), pulled, log_density, gradient
 
 
 def record_leaf(progress: Progress, energy: jax.Array) -> Progress:
@@ -77,6 +82,30 @@ def select_point(space: Space, mask: jax.Array, a: Point, b: Point) -> Point:
         jnp.where(mask, a.log_density, b.log_density),
         jnp.where(mask, a.energy, b.energy),
     )
+
+
+def exchange(space: Space, mask: jax.Array, a: Vector, b: Vector) -> tuple[Vector, Vector]:
+    """Chain by chain (b, a) where mask[C], else (a, b), without room for any of them.
+
+    Bits are mixed three times, each time in a loop of its own that XLA writes in place: a ^= b, b ^= a, a ^= b.
+    """
+    if space.packed:
+        return space.where(mask, b, a), space.where(mask, a, b)
+
+    def mixed(a: Vector, b: Vector) -> Vector:
+        def mix(a: Vector) -> Vector:
+            return {n: jnp.where(space.spread(mask, x), _xor(x, b[n]), x) for n, x in a.items()}
+
+        return when(jnp.any(mask), mix, a)
+
+    a = mixed(a, b)
+    b = mixed(b, a)
+    return mixed(a, b), b
+
+
+def _xor(x: jax.Array, y: jax.Array) -> jax.Array:
+    kind = jnp.uint32 if x.dtype.itemsize == 4 else jnp.uint64
+    return lax.bitcast_convert_type(lax.bitcast_convert_type(x, kind) ^ lax.bitcast_convert_type(y, kind), x.dtype)
 
 
 def when(needed: jax.Array, body: Callable[[Any], Any], carry: Any, always: bool = False) -> Any:

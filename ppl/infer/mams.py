@@ -19,7 +19,7 @@ import numpy as np
 
 from ir.counter import Key, uniform
 
-from .isokinetic import kick, refreshment
+from .isokinetic import Products, kick, refreshment, turn
 from .leapfrog import acceptances, decide, record_leaf, select, select_point, start_progress, when
 from .metric import Metric
 from .protocol import ACCEPT, LENGTH, MOMENTUM, Point, Progress, Target
@@ -35,11 +35,8 @@ class Path(NamedTuple):
     """The trajectory of every chain: its moving end, and the draw it started from."""
 
     x: Vector
-    u: Vector  # of unit length
-    g: Vector  # whitened
-    gg: jax.Array  # <g, g>
-    ug: jax.Array
-    kinetic: jax.Array  # sum of the kicks' changes
+    u: Vector  # of unit length up to rounding, after the kick that opens the next step
+    kinetic: jax.Array  # sum of the kicks' changes, that one included
     draw: Point
     length: jax.Array  # float64[C]: the uniform number that the trajectory's length comes from
     progress: Progress
@@ -47,7 +44,11 @@ class Path(NamedTuple):
 
 @dataclass(frozen=True)
 class Mams:
-    """The kernel. length: mean length of trajectories in sqrt(d); langevin: the direction is refreshed on the way."""
+    """The kernel. length: mean length of trajectories in sqrt(d); langevin: the direction is refreshed on the way.
+
+    The kick that closes a step, a refreshment and the kick that opens the next step are one linear combination, and
+    their products one all-reduce (`ppl.infer.isokinetic.turn`): between two gradients only position and direction stay.
+    """
 
     space: Space
     target: Target
@@ -55,8 +56,8 @@ class Mams:
     langevin: bool = False
 
     def copies(self) -> int:
-        """Moving end 3, draw 2; passing 2, as XLA:CPU's peak has them, and the noise of refreshments."""
-        return 7 + self.langevin
+        """Moving end 2, draw 2; passing 2, as XLA:CPU's peak has them, and the noise of refreshments."""
+        return 6 + self.langevin
 
     @property
     def dims(self) -> float:
@@ -64,25 +65,30 @@ class Mams:
 
     def empty(self, draw: Point) -> Path:
         one = jnp.ones_like(draw.energy)
-        progress = start_progress(draw.energy)
-        return Path(draw.position, self.space.zeros(), draw.gradient, one, 0 * one, 0 * one, draw, one, progress)
+        return Path(draw.position, self.space.zeros(), 0 * one, draw, one, start_progress(draw.energy))
 
     def begin(
-        self, fresh: jax.Array, path: Path, momentum: Vector, kinetic: jax.Array, metric: Metric, key: Key
+        self,
+        fresh: jax.Array,
+        path: Path,
+        momentum: Vector,
+        kinetic: jax.Array,
+        step_size: jax.Array,
+        metric: Metric,
+        key: Key,
     ) -> Path:
         where, draw = self.space.where, path.draw
         g = metric.pull(draw.gradient)
         scale = 1 / jnp.sqrt(kinetic)
         u = {n: self.space.spread(scale, p) * p for n, p in momentum.items()}
         gg, ug = self.space.dots([(g, g), (u, g)])
+        opening = kick(gg, ug, 0.5 * step_size * np.sqrt(self.dims), self.dims)
+        u = self._combine(opening.along, u, opening.gradient, g)
         energy = -draw.log_density
         return Path(
             where(fresh, draw.position, path.x),
             where(fresh, u, path.u),
-            where(fresh, g, path.g),
-            jnp.where(fresh, gg, path.gg),
-            jnp.where(fresh, ug, path.ug),
-            jnp.where(fresh, 0.0, path.kinetic),
+            jnp.where(fresh, opening.kinetic, path.kinetic),
             draw._replace(energy=jnp.where(fresh, energy, draw.energy)),
             jnp.where(fresh, uniform(key, (np.uint32(0), np.uint32(LENGTH)), "float64"), path.length),
             select(fresh, start_progress(energy), path.progress),
@@ -90,17 +96,17 @@ class Mams:
 
     def grow(self, frozen: jax.Array, path: Path, step_size: jax.Array, metric: Metric, key: Key) -> Path:
         space, eps = self.space, step_size * np.sqrt(self.dims)
-        u, ug = (path.u, path.ug) if not self.langevin else self._refresh(path, eps, key)
-        first = kick(path.gg, ug, 0.5 * eps, self.dims)
-        u = self._combine(first.along, u, first.gradient, path.g)
-        x = space.axpy(eps, metric.push(u), path.x)
+        x = space.axpy(eps, metric.push(path.u), path.x)
         log_density, gradient = self.target(x)
-        g = metric.pull(gradient)
-        gg, ug, uu = space.dots([(g, g), (u, g), (u, u)])
-        scale = 1 / jnp.sqrt(uu)  # one, to rounding
-        last = kick(gg, ug * scale, 0.5 * eps, self.dims)
-        u = self._combine(last.along * scale, u, last.gradient, g)
-        kinetic = path.kinetic + first.kinetic + last.kinetic
+        g, leapfrogs = metric.pull(gradient), path.progress.leapfrogs + 1
+        noise, products = self._products(path.u, g, leapfrogs, key)
+        closing = kick(products.gg, products.ug / jnp.sqrt(products.uu), 0.5 * eps, self.dims)
+        nu = refreshment(eps, jnp.full_like(eps, PARTIAL * self.length * np.sqrt(self.dims)), self.dims)
+        made = turn(products, closing, nu if self.langevin else jnp.zeros_like(eps), 0.5 * eps, self.dims)
+        u = self._combine(made.along, path.u, made.gradient, g)
+        if noise is not None:
+            u = {n: v + space.spread(made.noise, v) * noise[n] for n, v in u.items()}
+        kinetic = path.kinetic + closing.kinetic
         end = Point(x, gradient, log_density, kinetic - log_density)
         was_done = path.progress.done | frozen
         progress = record_leaf(path.progress, end.energy)
@@ -117,20 +123,21 @@ class Mams:
             symmetric_sum=jnp.where(ended, symmetric * progress.leapfrogs, progress.symmetric_sum),
             accept_margin=jnp.where(ended, margin, progress.accept_margin),
         )
-        ug = last.along * ug * scale + last.gradient * gg
-        return Path(x, u, g, gg, ug, kinetic, draw, path.length, progress)
+        return Path(x, u, kinetic + made.opening, draw, path.length, progress)
+
+    def _products(self, u: Vector, g: Vector, leapfrogs: jax.Array, key: Key) -> tuple[Vector | None, Products]:
+        """The noise of the refreshment after so many steps, if there are any, and all that decides a turn."""
+        if not self.langevin:
+            gg, ug, uu = self.space.dots([(g, g), (u, g), (u, u)])
+            none = jnp.zeros_like(gg)
+            return None, Products(gg, ug, uu, none, none, none)
+        noise = self.space.normal(key, MOMENTUM + 1 + (leapfrogs.astype(jnp.uint32) << np.uint32(8)))
+        pairs = [(g, g), (u, g), (u, u), (g, noise), (u, noise), (noise, noise)]
+        found = self.space.dots(pairs)
+        return noise, Products(*(found[i] for i in range(len(pairs))))
 
     def _combine(self, a: jax.Array, u: Vector, b: jax.Array, g: Vector) -> Vector:
         return {n: self.space.spread(a, x) * x + self.space.spread(b, x) * g[n] for n, x in u.items()}
-
-    def _refresh(self, path: Path, eps: jax.Array, key: Key) -> tuple[Vector, jax.Array]:
-        """The direction and its product with the gradient after a refreshment; none before the first step."""
-        noise = self.space.normal(key, MOMENTUM + 1 + (path.progress.leapfrogs.astype(jnp.uint32) << np.uint32(8)))
-        un, gn, nn = self.space.dots([(path.u, noise), (path.g, noise), (noise, noise)])
-        nu = refreshment(eps, jnp.full_like(eps, PARTIAL * self.length * np.sqrt(self.dims)), self.dims)
-        nu = jnp.where(path.progress.leapfrogs > 0, nu, 0.0)
-        scale = 1 / jnp.sqrt(1 + 2 * nu * un + nu**2 * nn)
-        return self._combine(scale, path.u, nu * scale, noise), scale * (path.ug + nu * gn)
 
 
 def steps(u: jax.Array, mean: jax.Array) -> jax.Array:

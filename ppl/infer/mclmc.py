@@ -262,7 +262,13 @@ class Mclmc:
         uphill = jnp.where(active, made.gradient, 0.0)
         noisy = jnp.where(active, made.noise, jnp.where(renewed, 1.0, 0.0))
         drift = jnp.where(active, size * _at(self.scheme.drift, phase), 0.0)
-        g = space.where(active, walk.adapt.metric.pull(state.gradient), space.zeros())  # a rejected one may be NaN
+        metric, gradient = walk.adapt.metric, state.gradient
+        # The gradient of a rejected step may be NaN. A diagonal metric takes it without that, so that XLA:CPU does not
+        # keep the whitened gradient of the inner products for here; others share theirs, which they communicate for.
+        if isinstance(metric, Diagonal):
+            g = metric.pull(space.where(active, gradient, space.zeros()))
+        else:
+            g = space.where(active, metric.pull(gradient), space.zeros())
         direction = {
             n: space.spread(along, u) * u + space.spread(uphill, u) * g[n] + space.spread(noisy, u) * noise[n]
             for n, u in walk.direction.items()

@@ -23,7 +23,6 @@ energy's. All decisions rest on all-reduced numbers and counted randomness: devi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -33,7 +32,7 @@ from jax import lax
 
 from ir.counter import Key, bits, uniform
 
-from .leapfrog import decide, leapfrog, record_leaf, select, select_point, start_progress, when
+from .leapfrog import decide, exchange, leapfrog, record_leaf, select, select_point, start_progress, when
 from .metric import Metric
 from .protocol import DIRECTION, LEAF, MERGE, Point, Progress, Target
 from .slots import read_slot, write_slot
@@ -78,9 +77,9 @@ class Nuts:
     half_checks: bool = True
 
     def copies(self) -> int:
-        """Ends 6, draw and candidate 4, total 1; checkpoints 2 or 3 per level but one; passing 7 or 12, as XLA:CPU's
-        peak has them (not while the target runs)."""
-        return 11 + (3 * self._slots + 12 if self.half_checks else 2 * self._slots + 7)
+        """Ends 6, draw and candidate 4, total 1; checkpoints 2 or 3 per level but one; passing 1, the new gradient, as
+        XLA:CPU has them in blocks without warm-up."""
+        return 12 + (3 if self.half_checks else 2) * self._slots
 
     @property
     def _slots(self) -> int:
@@ -110,12 +109,19 @@ class Nuts:
         )
 
     def begin(
-        self, fresh: jax.Array, tree: Tree, momentum: Vector, kinetic: jax.Array, metric: Metric, key: Key
+        self,
+        fresh: jax.Array,
+        tree: Tree,
+        momentum: Vector,
+        kinetic: jax.Array,
+        step_size: jax.Array,
+        metric: Metric,
+        key: Key,
     ) -> Tree:
         where, draw = self.space.where, tree.draw
         gradient = metric.pull(draw.gradient)
         energy = 0.5 * kinetic - draw.log_density
-        zero = jnp.zeros_like(kinetic)
+        zero, first = jnp.zeros_like(kinetic), jnp.where(fresh, 0, self._slots)
         coins = bits(key, (np.uint32(0), np.uint32(DIRECTION)))[0]
         return tree._replace(
             x=where(fresh, draw.position, tree.x),
@@ -125,6 +131,8 @@ class Nuts:
             far_p=where(fresh, momentum, tree.far_p),
             far_g=where(fresh, gradient, tree.far_g),
             total=where(fresh, momentum, tree.total),
+            slot_before=write_slot(tree.slot_before, first, momentum),
+            slot_previous=write_slot(tree.slot_previous, first, momentum),
             draw=draw._replace(energy=jnp.where(fresh, energy, draw.energy)),
             kinetic=jnp.where(fresh, kinetic, tree.kinetic),
             far_kinetic=jnp.where(fresh, kinetic, tree.far_kinetic),
@@ -140,7 +148,13 @@ class Nuts:
     def grow(self, frozen: jax.Array, tree: Tree, step_size: jax.Array, metric: Metric, key: Key) -> Tree:
         old, eps = tree, tree.sign * step_size
         x, p, g, log_density, gradient = leapfrog(self.space, self.target, metric, eps, old.x, old.p, old.g)
-        kinetic, cross = self.space.dots([(p, p), (old.p, p)])
+        even = old.leaf % 2 == 0
+        top = lax.population_count(old.leaf >> 1)
+        slot = jnp.where(even, top, self._slots)
+        slot_p = write_slot(old.slot_p, slot, p)
+        # The leaf before an odd one has the checkpoint that was written last; before the first one stands the start.
+        before = self.space.where(old.progress.depth == 0, old.far_p, read_slot(slot_p, top))
+        kinetic, cross = self.space.dots([(p, p), (before, p)])
         energy = 0.5 * kinetic - log_density
         progress = record_leaf(old.progress, energy)
 
@@ -152,19 +166,21 @@ class Nuts:
         margin = jnp.where(old.leaf > 0, margin, np.inf)
         candidate = select_point(self.space, take, Point(x, gradient, log_density, energy), old.candidate)
 
-        even = old.leaf % 2 == 0
-        slot = jnp.where(even, lax.population_count(old.leaf >> 1), self._slots)
         tree = old._replace(
             **dict(x=x, p=p, g=g, kinetic=kinetic, candidate=candidate, subtree_log_weight=subtree_log_weight),
             total=add(old.total, p),
-            slot_p=write_slot(old.slot_p, slot, p),
-            slot_before=write_slot(old.slot_before, slot, old.total),
-            slot_previous=write_slot(old.slot_previous, slot, old.p) if self.half_checks else {},
+            slot_p=slot_p,
             progress=progress._replace(accept_margin=jnp.minimum(progress.accept_margin, margin)),
         )
         pair = jnp.minimum(old.kinetic, kinetic) + cross
         subtree_turns, tree_turns, tree = self._test_turns(tree, pair)
-        return self._merge(frozen | old.progress.done, tree, subtree_turns, tree_turns, log_u_merge)
+        tree = self._merge(frozen | old.progress.done, tree, subtree_turns, tree_turns, log_u_merge)
+        # What stands before the next leaf is written now: next time momentum and sum are overwritten where they lie.
+        slot = jnp.where(tree.leaf % 2 == 0, lax.population_count(tree.leaf >> 1), self._slots)
+        return tree._replace(
+            slot_before=write_slot(tree.slot_before, slot, tree.total),
+            slot_previous=write_slot(tree.slot_previous, slot, tree.p),
+        )
 
     def _test_turns(self, tree: Tree, pair: jax.Array) -> tuple[jax.Array, jax.Array, Tree]:
         """Whether a subtree that ends at the new leaf turns, and whether the whole tree does if it is complete."""
@@ -200,7 +216,7 @@ class Nuts:
         def test(carry):
             slot, turns, tree_turns, margin = carry
             now = pending(carry)
-            product = self._turn_product(tree, slot)
+            product = self._turn_product(tree, slot, now)
             turned = now & (product <= 0)
             margin = jnp.where(now, jnp.minimum(margin, jnp.abs(product) / tree.start_kinetic), margin)
             return slot - 1, turns | (turned & (slot >= 0)), tree_turns | (turned & (slot < 0)), margin
@@ -210,20 +226,23 @@ class Nuts:
         _, turns, tree_turns, margin = lax.while_loop(lambda c: jnp.any(pending(c)), test, start)
         return turns, tree_turns | no, tree._replace(progress=tree.progress._replace(turn_margin=margin))
 
-    def _turn_product(self, tree: Tree, slot: jax.Array) -> jax.Array:
-        """The smallest of the six products for the subtree that starts at `slot` and ends at the near end."""
+    def _turn_product(self, tree: Tree, slot: jax.Array, now: jax.Array) -> jax.Array:
+        """The smallest of the six products for the subtree that starts at `slot` and ends at the near end; any number
+        where it is not asked for `now`."""
+        # Were the end the same in all rounds of the loop around this, XLA would keep it in float64.
+        end = self.space.where(now, tree.p, self.space.zeros())
         at, whole = jnp.maximum(slot, 0), slot < 0
         first = self.space.where(whole, tree.far_p, read_slot(tree.slot_p, at))
         before = self.space.where(whole, self.space.zeros(), read_slot(tree.slot_before, at))
         rho = subtract(tree.total, before)
-        pairs = [(first, rho), (tree.p, rho)]
+        pairs = [(first, rho), (end, rho)]
         if self.half_checks:
             middle, split = read_slot(tree.slot_p, slot + 1), read_slot(tree.slot_before, slot + 1)
             previous = read_slot(tree.slot_previous, slot + 1)
             rho = add(subtract(split, before), middle)
             pairs += [(first, rho), (middle, rho)]
             rho = add(subtract(tree.total, split), previous)
-            pairs += [(previous, rho), (tree.p, rho)]
+            pairs += [(previous, rho), (end, rho)]
         return jnp.min(self.space.dots(pairs), axis=0)
 
     def _all_turn_products(self, tree: Tree) -> jax.Array:
@@ -276,18 +295,17 @@ class Nuts:
             ),
         )
 
-        def swap(ends: tuple[Vector, Vector]) -> tuple[Vector, Vector]:
-            near, far = ends
-            return self.space.where(flip, far, near), self.space.where(flip, near, far)
-
-        # One after the other: a swap needs room for the two that it swaps.
-        flipped = partial(when, jnp.any(flip), swap, always=self.space.packed)
-        x, far_x = flipped((tree.x, tree.far_x))
-        p, far_p = flipped((tree.p, tree.far_p))
-        g, far_g = flipped((tree.g, tree.far_g))
         take = take & complete
-        choose = lambda draw: select_point(self.space, take, tree.candidate, draw)  # noqa: E731
-        draw = when(jnp.any(take), choose, tree.draw, always=self.space.packed)
+
+        def choose(held: tuple[Point, jax.Array]) -> tuple[Point, jax.Array]:
+            return select_point(self.space, take, tree.candidate, held[0]), flip
+
+        # The flag that comes out makes the swaps wait for the candidate, which may be the near end: XLA would else copy
+        # that before it is swapped.
+        draw, swaps = when(jnp.any(flip | take), choose, (tree.draw, jnp.zeros_like(flip)), always=self.space.packed)
+        x, far_x = exchange(self.space, swaps, tree.x, tree.far_x)
+        p, far_p = exchange(self.space, swaps, tree.p, tree.far_p)
+        g, far_g = exchange(self.space, swaps, tree.g, tree.far_g)
         return tree._replace(x=x, p=p, g=g, far_x=far_x, far_p=far_p, far_g=far_g, draw=draw)
 
 

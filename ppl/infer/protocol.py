@@ -159,9 +159,17 @@ class Kernel(Protocol):
         ...
 
     def begin(
-        self, fresh: jax.Array, trajectory: Any, momentum: Vector, kinetic: jax.Array, metric: Metric, key: Key
+        self,
+        fresh: jax.Array,
+        trajectory: Any,
+        momentum: Vector,
+        kinetic: jax.Array,
+        step_size: jax.Array,
+        metric: Metric,
+        key: Key,
     ) -> Any:
-        """Starts a transition from the draw, for the chains of `fresh`; `kinetic` is <p, p>."""
+        """Starts a transition from the draw, for the chains of `fresh`; `kinetic` is <p, p>. The step size stays until
+        the transition ends."""
         ...
 
     def grow(self, frozen: jax.Array, trajectory: Any, step_size: jax.Array, metric: Metric, key: Key) -> Any:

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 import backend_cuda as backend
-from ir.dims import TensorType
 from ir.errors import Diagnostic, InternalError
 
 from ..execute import Executable
@@ -25,17 +24,16 @@ from .progress import Progress, Stage, stages_of
 from .protocol import Handover
 from .record import Record
 from .restrict import check_only
+from .room import block_length, copies_of
 from .stages import prepared, settled_apart
 from .start import begin
-from .streaming import Reduction, Running, moment_bytes
+from .streaming import Reduction, Running
 from .virial import Virial
 
 if TYPE_CHECKING:
     from ..posterior import Posterior
     from ..result import Result
 
-BLOCK_BYTES = 2**28
-"""A block keeps at most this much of draws on the devices."""
 PRIOR_DRAWS = 500
 Watch = Callable[[Stage, int, Any], None]
 
@@ -211,24 +209,32 @@ class _Setup:
         return cache[key]
 
     @classmethod
-    def make(cls, posterior: Posterior, options: Common, keep: tuple[str, ...] | None, predictive: bool) -> _Setup:
+    def make(
+        cls,
+        posterior: Posterior,
+        options: Common,
+        keep: tuple[str, ...] | None,
+        predictive: bool,
+        abstract: bool = False,
+    ) -> _Setup:
+        """`abstract`: the data are shapes only, for programs that are compiled and not run (`ppl.aot`)."""
         for stage in options.stages():
             check_only(stage.only, posterior.latents)
         chains, draws = options.chains, options.draws // options.thin
         kept = choose(posterior, keep, chains * draws)
-        own = sum(t.size * t.itemsize for t in posterior.latents.values())
-        gradient = posterior.gradient_program(chains, options.copies() + moment_bytes(kept.moments) / own)
+        gradient = posterior.gradient_program(chains, copies_of(posterior, options, kept))
         fixed = {i.name: gradient.plan.layouts[i.name] for i in gradient.program.inputs_of("latent")}
         after = After.make(posterior, kept, fixed, chains, draws) if predictive else None
         free = bool(after and after.parts)
         collect = posterior.executable(collect_program(posterior, kept, chains, free), fixed)
-        data = posterior.hoisted(gradient)
+        data = _abstract_data(gradient) if abstract else posterior.hoisted(gradient)
         *first, last = options.stages()
-        engines = [Engine(gradient, data, stage, _block_length(stage, []), keep=False) for stage in first]
+        engines = [Engine(gradient, data, stage, block_length(stage), keep=False) for stage in first]
         if free and any(collect.plan.output_layout(collect.program, f"free:{n}") != x for n, x in fixed.items()):
             raise InternalError("the latents of draws left a block in other layouts than predictions take them in")
-        length = _block_length(last, [v.type for _, v in collect.program.outputs])
-        engines.append(Engine(gradient, data, last, length, collect, _store_data(posterior, collect)))
+        length = block_length(last, sum(v.type.size * v.type.itemsize for _, v in collect.program.outputs))
+        collected = _abstract_data(collect) if abstract else _store_data(posterior, collect)
+        engines.append(Engine(gradient, data, last, length, collect, collected))
         reduction = Reduction(collect, tuple(kept.moments)) if kept.moments else None
         return cls(tuple(engines), after, kept, reduction)
 
@@ -240,13 +246,8 @@ def str_plan(gradient: Executable) -> str:
     return planner.format_plan(gradient.program, gradient.plan)
 
 
-def _block_length(options: Common, types: Sequence[TensorType]) -> int:
-    """Transitions per compiled block: as asked, but no more than fit the room for draws on the devices; `types` are of
-    one draw of all chains."""
-    one = sum(t.size * t.itemsize for t in types)
-    rows = max(1, min(options.block // options.thin, BLOCK_BYTES // max(one, 1)))
-    longest = max(options.warmup, options.draws)
-    return max(options.thin, min(rows * options.thin, -(-longest // options.thin) * options.thin))
+def _abstract_data(executable: Executable) -> dict[str, Any]:
+    return {i.name: executable.abstract(i.name) for i in executable.program.inputs_of("data")}
 
 
 def _store_data(posterior: Posterior, executable: Executable) -> dict[str, jax.Array]:

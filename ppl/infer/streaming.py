@@ -41,8 +41,8 @@ class Moments(NamedTuple):
 
 
 def moment_bytes(types: Mapping[str, TensorType]) -> int:
-    """Bytes of the moments of one chain and of one row of draws, which a block holds at least."""
-    return sum(t.size * (8 + 2 * t.itemsize) for t in types.values())
+    """Bytes of the moments of one chain."""
+    return sum(t.size * (8 + t.itemsize) for t in types.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +63,23 @@ class Reduction:
 
     def empty(self) -> dict[str, Moments]:
         """No draws yet, as stored arrays."""
+        with jax.enable_x64(True):
+            return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype, device=x.sharding), self.abstract())
+
+    def abstract(self) -> dict[str, Moments]:
+        """The moments as they are stored, without their values."""
         plan, made = self.collect.plan, {}
         for name in self.names:
-            t, sharding = self.value(name).type, NamedSharding(self.collect.devices, self.collect.out_specs[name])
+            t, split = self.value(name).type, NamedSharding(self.collect.devices, self.collect.out_specs[name])
             shape = backend.stored_shape(t, plan.output_layout(self.collect.program, name), plan.mesh)
-            with jax.enable_x64(True):
-                mean, square = (jnp.zeros(shape, kind, device=sharding) for kind in ("float64", t.numpy))
-            made[name] = Moments(mean, square)
+            made[name] = Moments(*(jax.ShapeDtypeStruct(shape, k, sharding=split) for k in (np.float64, t.numpy)))
         return made
+
+    def lowered(self, draws: Mapping[str, Any]) -> Any:
+        """The program lowered by JAX for the abstract rows of a block."""
+        with jax.enable_x64(True):
+            rows = {n: draws[n] for n in self.names}
+            return self._compiled.lower(self.abstract(), rows, np.int32(0), np.int32(1))
 
     def add(
         self, moments: dict[str, Moments], draws: Mapping[str, jax.Array], before: int, rows: int
