@@ -89,8 +89,11 @@ def test_an_unknown_program_suggests_a_known_one():
     assert "hmc" in refusal(from_options, "metropolis", {}).hint
 
 
-@pytest.mark.parametrize("options", [nuts(max_depth=4), nuts(max_depth=7, half_checks=False), hmc()])
-def test_the_stated_copies_are_what_xla_allocates(options):
+@pytest.mark.parametrize(
+    ("options", "room"),
+    [(nuts(max_depth=4), 1.5), (nuts(max_depth=7, half_checks=False), 1.5), (hmc(), 0.5), (nuts(warmup=0), 0.1)],
+)
+def test_the_stated_copies_are_what_xla_allocates(options, room):
     """Peak of a donated block on one device, in units of the latent, less what the target itself holds (none here)."""
     size = 1 << 16
     with jax.enable_x64(True):
@@ -101,4 +104,4 @@ def test_the_stated_copies_are_what_xla_allocates(options):
         run = jax.jit(lambda s: drive.advance(made, (0, 1), s, schedule, collect=lambda x: {}), donate_argnums=0)
         memory = run.lower(state).compile().memory_analysis()
     peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes
-    assert peak / (4 * size) < options.copies() + 2 + 1.5
+    assert peak / (4 * size) < options.copies() + 2 + room

@@ -21,6 +21,7 @@ from ir.passes.hoist import hoist
 from ir.passes.join_transforms import join_transforms, neighbours
 from ir.passes.merge_common import merge_common
 from ir.passes.rewrite import rewrite
+from ir.passes.scale_sums import scale_sums, scaled
 from ir.passes.simplify import simplify
 from ir.verify import verify
 from tests.ir.interpret import run
@@ -79,6 +80,30 @@ def test_neighbouring_transforms_are_joined_unless_somebody_else_reads_what_lies
     (first, *rest) = found
     assert len(join_transforms(program, rest).nodes) == len(program.nodes) - len(rest)
     assert first in {n.key for n in join_transforms(program, rest).nodes}
+
+
+def test_sums_of_products_with_a_number_are_products_of_the_number():
+    with Builder("densities") as b:
+        half = constant(-0.5, "f32")
+        x, y = b.input("x", TensorType((OBS,), "f32"), "latent"), b.input("y", TensorType((OBS,), "f32"), "data")
+        square, miss = x * x, (x - y) * (x - y)
+        kept = miss * half
+        first, second = emit(Sum(("obs",), "f64"), half * square), emit(Sum(("obs",), "f64"), kept)
+        outer = emit(Sum(("obs",), "f64"), x * y)
+        program = b.finish({"first": first, "second": second, "outer": outer, "kept": kept})
+    found = scaled(program)
+    assert {k: (one.number, one.tensor.name) for k, one in found.items()} == {
+        first.name: (-0.5, square.name),
+        second.name: (-0.5, miss.name),
+    }
+    made = verify(scale_sums(program, found))
+    assert [n.op.times for n in made.nodes if isinstance(n.op, Sum)] == [-0.5, -0.5, 1.0]
+    # The product that only a sum read is gone, the one that is an output stays.
+    assert len(made.nodes) == len(program.nodes) - 1 and interface(made) == interface(program)
+    rng = np.random.default_rng(4)
+    given_ = {"x": rng.normal(size=9).astype(np.float32), "y": rng.normal(size=9).astype(np.float32)}
+    assert_same(run(made, given_), run(program, given_))
+    assert not scaled(made) and scale_sums(program, []) == program
 
 
 @few
