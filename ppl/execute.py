@@ -18,16 +18,17 @@ from ir.plan import Plan
 
 @dataclass(frozen=True, eq=False)
 class Executable:
-    """A program with its plan and the devices of its mesh."""
+    """A program with its plan and the devices of its mesh; `reproducible`: see `backend_cuda.lower`."""
 
     program: Program
     plan: Plan
     devices: jax.sharding.Mesh
+    reproducible: bool = False
 
     @cached_property
     def block(self) -> Any:
         """The function of one device's blocks (see `backend_cuda.lower`)."""
-        return backend.lower(self.program, self.plan)
+        return backend.lower(self.program, self.plan, reproducible=self.reproducible)
 
     @cached_property
     def in_specs(self) -> tuple[Any, ...]:

@@ -97,7 +97,7 @@ class Pullback(Op):
         gone = [d for d in wanted if d not in target]
         if gone:
             mine = place.select(mine, wanted, 0, gone)
-            mine = jnp.sum(mine, axis=tuple(wanted.index(d) for d in gone), dtype=mine.dtype)
+            mine = place.sum(mine, wanted, gone, mine.dtype)
         return align(mine, [d for d in wanted if d in target], target)
 
     @classmethod

@@ -67,7 +67,7 @@ class Sum(Reduction):
     def local(self, place, x):
         names, kept = place.operands[0].names, place.results[0]
         x = place.select(x, names, 0, self.over).astype(kept.numpy)
-        return jnp.sum(x, axis=tuple(names.index(d) for d in self.over), dtype=kept.numpy)
+        return place.sum(x, names, self.over, kept.numpy)
 
     def vjp(self, cotangent, result, x):
         from .create import Broadcast

@@ -217,7 +217,8 @@ class _Setup:
         chains, draws = options.chains, options.draws // options.thin
         kept = choose(posterior, keep, chains * draws)
         own = sum(t.size * t.itemsize for t in posterior.latents.values())
-        gradient = posterior.gradient_program(chains, options.copies() + moment_bytes(kept.moments) / own)
+        copies = options.copies() + moment_bytes(kept.moments) / own
+        gradient = posterior.gradient_program(chains, copies, options.reproducible)
         fixed = {i.name: gradient.plan.layouts[i.name] for i in gradient.program.inputs_of("latent")}
         after = After.make(posterior, kept, fixed, chains, draws) if predictive else None
         free = bool(after and after.parts)
