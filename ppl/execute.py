@@ -13,6 +13,7 @@ import numpy as np
 import backend_cuda as backend
 from ir.errors import Diagnostic
 from ir.graph import Program
+from ir.op import Reduce
 from ir.plan import Plan
 
 
@@ -29,6 +30,12 @@ class Executable:
     def block(self) -> Any:
         """The function of one device's blocks (see `backend_cuda.lower`)."""
         return backend.lower(self.program, self.plan, reproducible=self.reproducible)
+
+    @cached_property
+    def mesh_bound(self) -> list[str]:
+        """The names of ops whose sums follow the mesh where others are reproducible."""
+        sums = [n for n in self.program.walk() if Reduce("sum") in n.op.roles(*n.types).values()]
+        return sorted({n.op.name for n in sums if not n.op.sums_by_place()})
 
     @cached_property
     def in_specs(self) -> tuple[Any, ...]:

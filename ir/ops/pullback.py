@@ -55,6 +55,9 @@ class Pullback(Op):
     def linear(self, *operands):
         return ((0,),)
 
+    def sums_by_place(self):
+        return isinstance(self.of, Elementwise)
+
     def flops(self, cotangent, *operands):
         return 2.0 * self.of.flops(*operands)
 

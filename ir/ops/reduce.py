@@ -64,6 +64,9 @@ class Sum(Reduction):
     def linear(self, x):
         return ((0,),)
 
+    def sums_by_place(self):
+        return True
+
     def local(self, place, x):
         names, kept = place.operands[0].names, place.results[0]
         x = place.select(x, names, 0, self.over).astype(kept.numpy)

@@ -91,6 +91,10 @@ def run(
         shown = 1 if options.pooled else options.chains
         record = Record(posterior, setup.kept, extra, shown, options, out, int(seed))
         record.notes += _notes(posterior, options, reasons)
+        if gradient.reproducible and gradient.mesh_bound:
+            record.notes.append(
+                f"sums of {', '.join(gradient.mesh_bound)} follow the mesh: draws are not reproducible on it"
+            )
         running = Running(setup.reduction, options.chains) if setup.reduction else None
         store = _Store(posterior, setup, record, int(seed), running)
         handover = None

@@ -1,8 +1,9 @@
 """Algorithms on posteriors that are laid out over meshes: what every cell of `test_meshes.py` runs.
 
-Two posteriors, of counts or without them (then Gaussian):
-`field`: s ~ N(0, 1), x[9, 11] ~ N(s, 0.5), r[11] ~ N(mean over rows of x, 1), counts ~ Poisson(exp x). A mesh splits x
-along rows and columns and r along columns, unevenly, and holds s, and copies of r along rows, on every device.
+Two posteriors, of counts or of real data (then Gaussian):
+`field`: s ~ N(0, 1), x[9, 11] ~ N(s, 0.5), r[11] ~ N(mean over rows of x, 1), counts ~ Poisson(exp x), or data of x
+with errors that differ by element. A mesh splits x along rows and columns and r along columns, unevenly, and holds s,
+and copies of r along rows, on every device.
 `whole`: w[3] ~ N(0, 1), counts[9, 11] ~ Poisson(exp(w · (1, i/9, j/11))), or noise of deviation 1. A mesh splits the
 data only: the latents are packed into one vector.
 
@@ -130,14 +131,14 @@ def target(posterior: str, counted: bool, grid: Grid, dtype: str, reproducible: 
         x, r, s = position["x"], position["r"], position["s"]
         row, column = places(data)
         count = (7 * row + 3 * column) % 4
-        rate = jnp.exp(x) if counted else jnp.zeros_like(x)
-        count = count if counted else jnp.zeros_like(count)
+        precision = 1 + row / 3 + column / 2
+        rate, slope = (jnp.exp(x),) * 2 if counted else (0.5 * precision * x * x, precision * x)
         off = masked(data, (x - s[:, None, None]) / 0.25)
         mean = added(masked(data, x), (1,), "a") / 9
         miss = masked(grid.site("r", dtype), r - mean)
         terms = masked(data, count * x - rate) - 0.125 * off * off
         log_density = added(terms, (1, 2), "ab", "float64") - 0.5 * added(miss * miss, (1,), "b", "float64")
-        gradient = {"x": masked(data, miss[:, None, :] / 9 + count - rate) - off, "r": -miss}
+        gradient = {"x": masked(data, miss[:, None, :] / 9 + count - slope) - off, "r": -miss}
         gradient["s"] = added(off, (1, 2), "ab") - s
         return log_density - 0.5 * s.astype(jnp.float64) ** 2, gradient
 

@@ -167,3 +167,48 @@ def check_collectives(cell, row):
     shapes = re.findall(r"all_reduce.*?-> tensor<([0-9x]*)x?[fi][0-9]+>", text, re.S)
     block = "x".join(str(n) for n in cell.grid.block)
     assert shapes and not any(block in shape for shape in shapes)
+
+
+# Whole runs, warm-up included, of the Gaussian field: (options, transitions).
+LONG = {
+    "nuts": nuts(chains=STATES, warmup=150, draws=150),
+    "nuts, low rank": nuts(chains=STATES, warmup=150, draws=150, metric="low_rank", rank=4),
+    "hmc": hmc(chains=STATES, warmup=150, draws=150),
+    "chees": chees(chains=STATES, warmup=150, draws=150),
+    "mclmc": mclmc(chains=STATES, warmup=600, draws=600, thin=1),
+    "mams": mams(chains=STATES, warmup=150, draws=150),
+    "exact_gaussian": exact_gaussian(dense=0, chains=STATES, warmup=0, draws=60),
+    "gibbs": gibbs(s=slice(), r=exact_gaussian(dense=0), x=hmc(), chains=STATES, warmup=100, draws=150),
+}
+
+
+def ran(row, grid):
+    options = LONG[row]
+    _, _, _, draws, _ = Laid(options, "field", False, grid, "float64", options.warmup + options.draws).run()
+    return {n: v[:, options.warmup :] for n, v in draws.items()}
+
+
+def summaries(draws):
+    """[chain] means of numbers and squares: what is compared between meshes."""
+    scalars = {"s": draws["s"], "r": draws["r"][..., 3], "x": draws["x"][..., 4, 5], "mean": draws["x"].mean((2, 3))}
+    centred = {n: v - v.mean() for n, v in scalars.items()}
+    return {
+        **{n: v.mean(1) for n, v in scalars.items()},
+        **{f"{n} squared": (v**2).mean(1) for n, v in centred.items()},
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", LONG)
+def test_whole_runs_are_equal_in_distribution_and_bit_for_bit_on_the_same_mesh(row):
+    """Means and squares of 20 chains against those of one device, eight comparisons of 4.5 deviations (Student's t of
+    38 degrees: a false alarm of 5e-4 a row, seeds are fixed)."""
+    enough_devices()
+    one, cut = ran(row, ONE), ran(row, MESHES["4x2"])
+    again = ran(row, MESHES["4x2"])  # compiled anew
+    for name in cut:
+        np.testing.assert_array_equal(cut[name], again[name])
+    a, b = summaries(one), summaries(cut)
+    t = {n: (a[n].mean() - b[n].mean()) / np.sqrt((a[n].var(ddof=1) + b[n].var(ddof=1)) / STATES) for n in a}
+    print(f"\n{row}: largest t {max(map(abs, t.values())):.2f}")
+    assert max(map(abs, t.values())) < 4.5
