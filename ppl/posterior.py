@@ -107,7 +107,9 @@ class Posterior:
     @cached_property
     def _value_and_gradient(self) -> Any:
         gradient = self.gradient_program()
-        data = self.hoisted(gradient)
+        # It may be first asked for inside a trace, whose tracers must not stay in what is kept.
+        with jax.ensure_compile_time_eval():
+            data = self.hoisted(gradient)
         plan, mesh = gradient.plan, self.request.mesh
 
         def f(position: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
