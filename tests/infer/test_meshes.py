@@ -65,7 +65,7 @@ ROWS = {
     "advi, low rank": (advi(chains=STATES, rank=2), "field", True, ITERATIONS, {}),
     "pathfinder": (pathfinder(chains=STATES, samples=4), "field", True, ITERATIONS, {}),
 }
-FAST = {("hmc", "4x2", "float64"), ("map, cg", "4x2", "float32")}
+FAST = {("hmc", "4x2", "float64")}
 CELLS = [
     pytest.param(*cell, marks=() if cell in FAST else pytest.mark.slow, id="-".join(cell))
     for cell in ((row, mesh, dtype) for row in ROWS for dtype in TOLERANCE for mesh in MESHES)
