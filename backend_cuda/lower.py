@@ -31,12 +31,17 @@ from .reshard import attach_halo, reshard
 BlockFunction = Callable[..., dict[str, jax.Array]]
 
 
-def lower(program: Program, plan: Plan, comm: LaxCollectives | None = None) -> BlockFunction:
+def lower(
+    program: Program, plan: Plan, comm: LaxCollectives | None = None, reproducible: bool = False
+) -> BlockFunction:
     """`f(*blocks) -> {output name: block}`: one device's part of the program.
 
     Blocks of the inputs come in the plan's layouts, in the order of `program.inputs`, padded where a dim is split
     unevenly; outputs leave in the plan's output layouts with their padding set to zero. On a mesh of more than one
     device the function must run inside `jax.shard_map(..., check_vma=False)` over axes of the plan's names.
+
+    reproducible: sums, contractions and pullbacks of elementwise ops have the same bits on every mesh. Each split one
+    then performs two small all-reduces of its own, beyond those that the plan prices (`ir.grid_sum`).
     """
     comm = comm or LaxCollectives()
     program = take_factors(fuse_transforms(plan.applied(program), plan), plan)
@@ -44,7 +49,7 @@ def lower(program: Program, plan: Plan, comm: LaxCollectives | None = None) -> B
     def run(*blocks: jax.Array) -> dict[str, jax.Array]:
         if len(blocks) != len(program.inputs):
             raise InternalError(f"'{program.name}' takes {len(program.inputs)} blocks, but got {len(blocks)}")
-        return _Run(program, plan, comm, blocks).outputs()
+        return _Run(program, plan, comm, blocks, reproducible).outputs()
 
     return run
 
@@ -52,8 +57,10 @@ def lower(program: Program, plan: Plan, comm: LaxCollectives | None = None) -> B
 class _Run:
     """One trace of a program: the blocks made so far, by value and layout."""
 
-    def __init__(self, program: Program, plan: Plan, comm: LaxCollectives, blocks: Sequence[jax.Array]):
-        self.program, self.plan, self.comm = program, plan, comm
+    def __init__(
+        self, program: Program, plan: Plan, comm: LaxCollectives, blocks: Sequence[jax.Array], reproducible: bool
+    ):
+        self.program, self.plan, self.comm, self.reproducible = program, plan, comm, reproducible
         self.blocks: dict[tuple[str, Layout], jax.Array] = {
             (i.name, plan.layouts[i.name]): b for i, b in zip(program.inputs, blocks, strict=True)
         }
@@ -117,7 +124,7 @@ class _Run:
         else:
             blocks = [self._fetch(value, layout) for value, layout in wanted]
         if node.op.regions():
-            results = _scan(node, self.plan, self.comm, blocks)
+            results = _scan(node, self.plan, self.comm, blocks, self.reproducible)
         else:
             strategy = self.plan.strategies[node.key]
             for dim, role in node.op.roles(*node.types).items():
@@ -127,14 +134,16 @@ class _Run:
                             blocks[i] = attach_halo(
                                 self.comm, blocks[i], value.type, dim, role.width, layout, self.plan.mesh
                             )
-            results = compute(node, strategy.split, self.plan, blocks)
+            results = compute(node, strategy.split, self.plan, blocks, self.reproducible)
         for value, x in zip(node.results, results, strict=True):
             self.blocks[value.name, self.plan.layouts[value.name]] = x
 
 
-def compute(node: Node, split: Mapping[str, Any], plan: Plan, blocks: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
+def compute(
+    node: Node, split: Mapping[str, Any], plan: Plan, blocks: Sequence[jax.Array], reproducible: bool = False
+) -> tuple[jax.Array, ...]:
     """A node's result blocks from operand blocks that lie in its strategy's layouts."""
-    place = Place(node.types, tuple(v.type for v in node.results), split, plan.mesh, node.op.renames())
+    place = Place(node.types, tuple(v.type for v in node.results), split, plan.mesh, node.op.renames(), reproducible)
     with jax.named_scope(node.op.name):
         made = node.op.local(place, *blocks)
     results = made if isinstance(made, tuple) else (made,)
@@ -145,7 +154,9 @@ def compute(node: Node, split: Mapping[str, Any], plan: Plan, blocks: Sequence[j
     return results
 
 
-def _scan(node: Node, plan: Plan, comm: LaxCollectives, blocks: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
+def _scan(
+    node: Node, plan: Plan, comm: LaxCollectives, blocks: Sequence[jax.Array], reproducible: bool
+) -> tuple[jax.Array, ...]:
     """Runs a scan node with `jax.lax.scan`; its region's collectives run in every trip."""
     op: Any = node.op
     (region,) = op.regions()
@@ -153,7 +164,7 @@ def _scan(node: Node, plan: Plan, comm: LaxCollectives, blocks: Sequence[jax.Arr
     axes = [v.type.index(op.dim) for v in node.operands[carries : carries + scanned]]
     xs = tuple(_move(b, a, 0) for b, a in zip(blocks[carries : carries + scanned], axes, strict=True))
     fixed = tuple(blocks[carries + scanned :])
-    body = lower(region, plan, comm)
+    body = lower(region, plan, comm, reproducible)
 
     def step(carry: tuple[jax.Array, ...], x: tuple[jax.Array, ...]):
         made = list(body(*carry, *x, *fixed).values())

@@ -98,6 +98,10 @@ class Op(ABC):
         """The sets of operands in which the op is jointly linear: such operands may stay partial sums."""
         return ()
 
+    def sums_by_place(self) -> bool:
+        """Whether the sums of its `Reduce` dims go through `Place.sum`, so that they can be had reproducible."""
+        return False
+
     def flops(self, *operands: TensorType) -> float:
         """Floating-point operations of the whole op."""
         return float(sum(t.size for t in facts(self, operands).results))

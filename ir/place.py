@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .dims import TensorType
+from .grid_sum import grid_sum
 from .layout import Axes, block
 from .mesh import Mesh
 
@@ -17,7 +19,7 @@ class Place:
     """The place of one node's blocks: its operand and result types, and the mesh axes that split each dim.
 
     `split` is by the operands' dim names; a dim that the op renames is split alike under both names. Without a split
-    every offset is the integer 0, and no mesh is needed.
+    every offset is the integer 0, and no mesh is needed. `reproducible`: sums have the same bits on every mesh.
     """
 
     def __init__(
@@ -27,10 +29,11 @@ class Place:
         split: Mapping[str, Axes] | None = None,
         mesh: Mesh | None = None,
         renames: Mapping[str, str] | None = None,
+        reproducible: bool = False,
     ):
         self.operands, self.results, self.mesh = tuple(operands), tuple(results), mesh or Mesh()
         self.sizes = {d.name: d.size for t in (*operands, *results) for d in t.dims}
-        self.split = dict(split or {})
+        self.split, self.reproducible = dict(split or {}), reproducible
         for old, new in (renames or {}).items():
             if old in self.split:
                 self.split[new] = self.split[old]
@@ -69,6 +72,23 @@ class Place:
                 shape[axis] = -1
                 array = jnp.where(valid.reshape(shape), array, jnp.asarray(fill, array.dtype))
         return array
+
+    def sum(self, array: jax.Array, names: Sequence[str], over: Sequence[str], dtype: Any) -> jax.Array:
+        """The block's part of the sum over dims, padding selected away before.
+
+        Where sums are reproducible, the first device of those that split the dims has the whole sum and the others
+        zero: whatever is linear in a part may follow, and any all-reduce of the parts is exact.
+        """
+        axes = tuple(names.index(d) for d in over)
+        kind = jnp.dtype(dtype).kind
+        if not self.reproducible or not axes or kind in "iub":
+            return jnp.sum(array, axis=axes, dtype=dtype)
+        if kind == "c":
+            real, imaginary = (self.sum(f(array), names, over, "float64") for f in (jnp.real, jnp.imag))
+            return jax.lax.complex(real, imaginary).astype(dtype)
+        held = tuple(axis for d in over for axis in self.split.get(d, ()))
+        whole = grid_sum(array, axes, held, math.prod(self.sizes[d] for d in over)).astype(dtype)
+        return jnp.where(jax.lax.axis_index(held) == 0, whole, jnp.zeros((), dtype)) if held else whole
 
 
 def align(array: jax.Array, names: Sequence[str], wanted: Sequence[str]) -> jax.Array:

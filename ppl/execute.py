@@ -13,21 +13,29 @@ import numpy as np
 import backend_cuda as backend
 from ir.errors import Diagnostic
 from ir.graph import Program
+from ir.op import Reduce
 from ir.plan import Plan
 
 
 @dataclass(frozen=True, eq=False)
 class Executable:
-    """A program with its plan and the devices of its mesh."""
+    """A program with its plan and the devices of its mesh; `reproducible`: see `backend_cuda.lower`."""
 
     program: Program
     plan: Plan
     devices: jax.sharding.Mesh
+    reproducible: bool = False
 
     @cached_property
     def block(self) -> Any:
         """The function of one device's blocks (see `backend_cuda.lower`)."""
-        return backend.lower(self.program, self.plan)
+        return backend.lower(self.program, self.plan, reproducible=self.reproducible)
+
+    @cached_property
+    def mesh_bound(self) -> list[str]:
+        """The names of ops whose sums follow the mesh where others are reproducible."""
+        sums = [n for n in self.program.walk() if Reduce("sum") in n.op.roles(*n.types).values()]
+        return sorted({n.op.name for n in sums if not n.op.sums_by_place()})
 
     @cached_property
     def in_specs(self) -> tuple[Any, ...]:

@@ -39,7 +39,7 @@ class Posterior:
 
     def __init__(self, bound: Bound, request: PlanRequest):
         self.bound, self.request = bound, request
-        self._gradients: dict[tuple[int | None, float], Executable] = {}
+        self._gradients: dict[tuple[int | None, float, bool], Executable] = {}
 
     # --- programs and plans ---
 
@@ -60,19 +60,23 @@ class Posterior:
         """The unconstrained latents by name."""
         return {i.name: i.type for i in self.programs["gradient"].inputs_of("latent")}
 
-    def gradient_program(self, chains: int | None = None, copies: float = 0.0) -> Executable:
+    def gradient_program(
+        self, chains: int | None = None, copies: float = 0.0, reproducible: bool = False
+    ) -> Executable:
         """Value and gradient over a number of chains (None: without a chain dim), planned to leave a sampler room.
 
         `copies` counts the sampler's own vectors (`Common.copies` of its options); they matter where memory binds.
+        `reproducible`: its sums have the same bits on every mesh.
         """
-        if (chains, copies) not in self._gradients:
+        key = chains, copies, reproducible
+        if key not in self._gradients:
             program = self.programs["gradient"]
             if chains is not None:
                 program = batch(program, chains)
                 verify(program)
             plan = dataclasses.replace(self.request, copies=copies).solve(program)
-            self._gradients[chains, copies] = Executable(program, plan, self.devices)
-        return self._gradients[chains, copies]
+            self._gradients[key] = Executable(program, plan, self.devices, reproducible)
+        return self._gradients[key]
 
     def hoisted(self, gradient: Executable) -> dict[str, jax.Array]:
         """Every data input of a gradient program as a stored array: the user's data, and what depends on them only."""
@@ -103,7 +107,9 @@ class Posterior:
     @cached_property
     def _value_and_gradient(self) -> Any:
         gradient = self.gradient_program()
-        data = self.hoisted(gradient)
+        # It may be first asked for inside a trace, whose tracers must not stay in what is kept.
+        with jax.ensure_compile_time_eval():
+            data = self.hoisted(gradient)
         plan, mesh = gradient.plan, self.request.mesh
 
         def f(position: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -42,6 +42,9 @@ class Contract(Op):
     def linear(self, x, y):
         return ((0,), (1,))
 
+    def sums_by_place(self):
+        return True
+
     def flops(self, x, y):
         return 2.0 * math.prod(d.size for d in union(x, y))
 
@@ -49,10 +52,11 @@ class Contract(Op):
         tx, ty = place.operands
         x, y = place.select(x, tx.names, 0, self.over), place.select(y, ty.names, 0, self.over)
         only_x, only_y = set(tx.names) - set(ty.names), set(ty.names) - set(tx.names)
-        if not (only_x or only_y):  # a sum of products: XLA fuses it with what makes the operands, a dot it would not
+        # A sum of products: XLA fuses it with what makes the operands, a dot it would not.
+        if place.reproducible or not (only_x or only_y):
             names = tuple(d.name for d in union(tx, ty))
             product = align(x, tx.names, names) * align(y, ty.names, names)
-            return jnp.sum(product, axis=tuple(names.index(d) for d in self.over), dtype=x.dtype)
+            return place.sum(product, names, self.over, x.dtype)
         letter = {d: chr(ord("a") + i) for i, d in enumerate(place.sizes)}
         spec = [("".join(letter[d] for d in t.names)) for t in (tx, ty, place.results[0])]
         return jnp.einsum(f"{spec[0]},{spec[1]}->{spec[2]}", x, y, precision="highest")

@@ -55,6 +55,9 @@ class Pullback(Op):
     def linear(self, *operands):
         return ((0,),)
 
+    def sums_by_place(self):
+        return isinstance(self.of, Elementwise)
+
     def flops(self, cotangent, *operands):
         return 2.0 * self.of.flops(*operands)
 
@@ -97,7 +100,7 @@ class Pullback(Op):
         gone = [d for d in wanted if d not in target]
         if gone:
             mine = place.select(mine, wanted, 0, gone)
-            mine = jnp.sum(mine, axis=tuple(wanted.index(d) for d in gone), dtype=mine.dtype)
+            mine = place.sum(mine, wanted, gone, mine.dtype)
         return align(mine, [d for d in wanted if d in target], target)
 
     @classmethod

@@ -68,10 +68,13 @@ class Sum(Reduction):
     def linear(self, x):
         return ((0,),)
 
+    def sums_by_place(self):
+        return True
+
     def local(self, place, x):
         names, kept = place.operands[0].names, place.results[0]
         x = place.select(x, names, 0, self.over).astype(kept.numpy)
-        total = jnp.sum(x, axis=tuple(names.index(d) for d in self.over), dtype=kept.numpy)
+        total = place.sum(x, names, self.over, kept.numpy)
         return total if self.times == 1.0 else total * jnp.asarray(self.times, kept.numpy)
 
     def vjp(self, cotangent, result, x):

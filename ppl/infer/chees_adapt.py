@@ -71,8 +71,7 @@ class Pool:
 
     def total(self, x: jax.Array) -> jax.Array:
         """The sum over all chains of x[C, ...], [1, ...]."""
-        one = jnp.sum(x, axis=0, keepdims=True)
-        return lax.psum(one, self.space.chain_axes) if self.space.chain_axes else one
+        return self.space.chain_sum(x)[None]
 
     def sum(self, x: jax.Array) -> jax.Array:
         """float64[C]: the same for each."""

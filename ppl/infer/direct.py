@@ -40,6 +40,8 @@ class SliceOptions(Common):
                 f"{space.degrees} latents are too many: a transition evaluates the density some 5 times per latent",
                 f"up to {MOST}: use nuts(), or slice for a block of few latents: gibbs(NAME=slice(), rest=nuts())",
             )
+        if space.reproducible:
+            raise self._wrong("its latents are packed, which reproducible sums exclude", "use nuts(), or leave it out")
         if len(space.sites) > 1 or len(space.sites[0].shape) != 1 or space.reduce_axes:
             names = ", ".join(s.name for s in space.sites)
             raise self._wrong(f"{names} are split over devices, or have several dtypes", "use nuts()")

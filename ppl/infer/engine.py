@@ -49,7 +49,7 @@ def space_of(gradient: Executable, only: Sequence[str] | None = None) -> Space:
         split |= {a for held in site.split for a in held}
         sites.append(site)
     reduce_axes = tuple(a for a in plan.mesh.names if a in split)
-    return Space(tuple(sites), chains, reduce_axes, chain_axes)
+    return Space(tuple(sites), chains, reduce_axes, chain_axes, gradient.reproducible)
 
 
 def site_of(name: str, t: TensorType, layout: Layout, mesh: Mesh) -> Site:

@@ -76,7 +76,8 @@ class ExactGaussian:
         """Whether the latents are one short vector that every device holds whole."""
         sites = self.space.sites
         whole = len(sites) == 1 and len(sites[0].shape) == 1 and sites[0].local == sites[0].shape
-        return whole and not self.space.reduce_axes and self.space.degrees <= self.dense
+        alike = not self.space.reproducible  # another mesh might split them
+        return whole and alike and not self.space.reduce_axes and self.space.degrees <= self.dense
 
     def start(self, seed: Key, begin: Handover) -> Standing:
         return Standing(begin.state)

@@ -81,8 +81,8 @@ class Hamiltonian(Common):
             return FisherLowRank.of(space, self.rank)
         if not space.packed:
             raise self._wrong(
-                f"a dense metric needs at most {MOST} latents of one dtype, whole on every device",
-                'metric = "low_rank" or "diagonal", or pin the latents whole',
+                f"a dense metric needs at most {MOST} latents of one dtype, whole on every device, and plain sums",
+                'metric = "low_rank" or "diagonal", or pin the latents whole; leave "reproducible" out',
             )
         return Windows(FisherDense(space))
 

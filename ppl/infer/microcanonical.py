@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .block import Trajectories
 from .hamiltonian import Hamiltonian
 from .isokinetic import SCHEMES
 from .mams import Mams
@@ -118,6 +119,12 @@ class MamsOptions(Hamiltonian):
     @property
     def approached(self) -> float:
         return math.inf
+
+    def method(self, space: Space, target: Target) -> Trajectories:
+        if space.degrees < 2:
+            # d - 1 divides the force: on a line a direction can only be reversed, and draws would be far off.
+            raise self._wrong("microcanonical samplers need two latent dims or more", "use nuts() or slice()")
+        return super().method(space, target)
 
     def kernel(self, space: Space, target: Target) -> Mams:
         """The kernel of these options on a space."""

@@ -36,6 +36,8 @@ class Common:
     the algorithm adapts, or comes to its approximation. thin: keep every thin-th draw. block: transitions per compiled
     block, between which checkpoints are written (the run rounds it to a multiple of thin). only: names of the latents
     that move (unconstrained ones, as `Posterior.latents` has them); the others are held where they are. None: all.
+    reproducible: sums have the same bits on every mesh, so that draws do (`ppl/README.md` says of which models), at
+    twice to several times the cost; latents are then never packed.
 
     Programs are joined with `>>`: see `ppl.infer.stages`.
     """
@@ -61,6 +63,7 @@ class Common:
     thin: int = 1
     block: int = 50
     only: tuple[str, ...] | None = None
+    reproducible: bool = False
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     """The options that the user gave, which a program of several stages must not contradict."""
 
@@ -76,6 +79,8 @@ class Common:
         self._check_integer("warmup", 0)
         self._check_integer("thin", 1)
         self._check_integer("block", 1)
+        if not isinstance(self.reproducible, bool):
+            raise self._wrong(f"reproducible must be true or false, not {self.reproducible!r}")
         if self.draws % self.thin:
             hint = f"draws = {self.draws - self.draws % self.thin or self.thin} would do"
             raise self._wrong(f"draws = {self.draws} is not a multiple of thin = {self.thin}", hint)

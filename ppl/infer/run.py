@@ -89,6 +89,10 @@ def run(
         shown = 1 if options.pooled else options.chains
         record = Record(posterior, setup.kept, extra, shown, options, out, int(seed))
         record.notes += _notes(posterior, options, reasons)
+        if gradient.reproducible and gradient.mesh_bound:
+            record.notes.append(
+                f"sums of {', '.join(gradient.mesh_bound)} follow the mesh: draws are not reproducible on it"
+            )
         running = Running(setup.reduction, options.chains) if setup.reduction else None
         store = _Store(posterior, setup, record, int(seed), running)
         handover = None
@@ -222,7 +226,7 @@ class _Setup:
             check_only(stage.only, posterior.latents)
         chains, draws = options.chains, options.draws // options.thin
         kept = choose(posterior, keep, chains * draws)
-        gradient = posterior.gradient_program(chains, copies_of(posterior, options, kept))
+        gradient = posterior.gradient_program(chains, copies_of(posterior, options, kept), options.reproducible)
         fixed = {i.name: gradient.plan.layouts[i.name] for i in gradient.program.inputs_of("latent")}
         after = After.make(posterior, kept, fixed, chains, draws) if predictive else None
         free = bool(after and after.parts)

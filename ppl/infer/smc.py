@@ -283,18 +283,15 @@ class Smc:
 
     def _moments(self, x: Vector) -> tuple[Vector, Vector]:
         """Mean and standard deviation over the particles, [C, ...] of equal rows; the deviation of padding is 0."""
-        count = self._sum(jnp.float64(self.space.chains))
-        total = lambda v: self._sum(jnp.sum(v.astype(jnp.float64), axis=0))  # noqa: E731
+        total = lambda v: self.space.chain_sum(v.astype(jnp.float64))  # noqa: E731
+        count = total(jnp.ones(self.space.chains))
         mean = {n: total(v) / count for n, v in x.items()}
         square = {n: total((v - mean[n]) ** 2) / jnp.maximum(count - 1, 1) for n, v in x.items()}
         like = lambda v, n: jnp.broadcast_to(v, x[n].shape).astype(x[n].dtype)  # noqa: E731
         return {n: like(v, n) for n, v in mean.items()}, {n: like(jnp.sqrt(v), n) for n, v in square.items()}
 
     def _mean(self, scalar: jax.Array) -> jax.Array:
-        return self._sum(jnp.sum(scalar)) / self._sum(jnp.float64(self.space.chains))
-
-    def _sum(self, x: jax.Array) -> jax.Array:
-        return lax.psum(x, self.space.chain_axes) if self.space.chain_axes else x
+        return self.space.chain_sum(scalar) / self.space.chain_sum(jnp.ones_like(scalar))
 
     def _gather(self, x: jax.Array) -> jax.Array:
         axes = self.space.chain_axes

@@ -21,6 +21,7 @@ import numpy as np
 from jax import lax
 
 from ir import counter, exact
+from ir.grid_sum import grid_sum
 from ir.together import sum_together
 
 Vector = dict[str, jax.Array]
@@ -89,9 +90,9 @@ class Space:
 
     reduce_axes: every mesh axis over which anything but chains is split.
     chain_axes:  the mesh axes over which chains are split; the local chains are a block of the global ones.
-    reproducible: `dots` of equal vectors are equal to the last bit on every mesh (see `ir.exact`). It costs about
-                  2.5 ns of a CPU an element and product (plain: 1.5 to 2 for all of a call together), and 153 int64
-                  a product and chain in the all-reduce.
+    reproducible: inner products and sums over chains of equal vectors are equal to the last bit on every mesh (see
+                  `ir.exact`, `ir.grid_sum`). `dots` costs about 2.5 ns of a CPU an element and product (plain: 1.5 to 2
+                  for all of a call together), and 153 int64 a product and chain in the all-reduce.
     """
 
     sites: tuple[Site, ...]
@@ -131,10 +132,10 @@ class Space:
         """
         terms = [[_wide(a[s.name]) * _wide(b[s.name]) for a, b in pairs] for s in self.sites]
         if not self.reproducible:
-            sums = (self._owned(s, jnp.stack(sum_together(t))) for s, t in zip(self.sites, terms, strict=True))
+            sums = (self.owned(s, jnp.stack(sum_together(t))) for s, t in zip(self.sites, terms, strict=True))
             return self._all_reduce(reduce(jnp.add, sums))
         # Copies of a site on other devices are zero terms, not zero sums: every sum of a site is then made alike.
-        owned = [[self._owned(s, x) for x in t] for s, t in zip(self.sites, terms, strict=True)]
+        owned = [[self.owned(s, x) for x in t] for s, t in zip(self.sites, terms, strict=True)]
         return exact.total(self._all_reduce(exact.accumulate(owned))).T
 
     def inner(self, pairs: Sequence[tuple[Vector, Vector]]) -> list[jax.Array]:
@@ -143,10 +144,31 @@ class Space:
         A factor is a vector [C, ...] (no n) or a stack of n of them [C, n, ...]. Large stacks are gone through row by
         row, so that nothing of the size of a stack is formed (XLA would keep it in float64).
         """
-        sums = [sum(self._owned(s, _outer(s, a[s.name], b[s.name])) for s in self.sites) for a, b in pairs]
+        if self.reproducible:
+            return self._inner_exactly(pairs)
+        sums = [sum(self.owned(s, _outer(s, a[s.name], b[s.name])) for s in self.sites) for a, b in pairs]
         flat = self._all_reduce(jnp.concatenate([x.reshape(-1) for x in sums]))
         ends = np.cumsum([x.size for x in sums])
         return [flat[end - x.size : end].reshape(x.shape) for end, x in zip(ends, sums, strict=True)]
+
+    def _inner_exactly(self, pairs: Sequence[tuple[Vector, Vector]]) -> list[jax.Array]:
+        found, shapes = [], []
+        for a, b in pairs:
+            products = [_products(s, a[s.name], b[s.name]) for s in self.sites]
+            shapes.append(products[0].shape[: products[0].ndim - len(self.sites[0].shape)])
+            terms = [x.reshape(-1, *s.local) for s, x in zip(self.sites, products, strict=True)]
+            found.append(exact.accumulate([[self.owned(s, x)] for s, x in zip(self.sites, terms, strict=True)]))
+        flat = exact.total(self._all_reduce(jnp.concatenate(found)))
+        ends = np.cumsum([len(x) for x in found])
+        return [flat[end - len(x) : end].reshape(n) for end, x, n in zip(ends, found, shapes, strict=True)]
+
+    def chain_sum(self, x: jax.Array) -> jax.Array:
+        """[...]: x[C, ...] summed over all chains, those on other devices included."""
+        if self.reproducible:
+            count = self.chains * int(lax.psum(1, self.chain_axes) if self.chain_axes else 1)
+            return grid_sum(x, (0,), self.chain_axes, count).astype(x.dtype)
+        one = jnp.sum(x, axis=0)
+        return lax.psum(one, self.chain_axes) if self.chain_axes else one
 
     def all_finite(self, vector: Vector) -> jax.Array:
         """bool[chains]: whether every element on every device is finite (one all-reduce)."""
@@ -215,7 +237,7 @@ class Space:
     def _all_reduce(self, partial: jax.Array) -> jax.Array:
         return lax.psum(partial, self.reduce_axes) if self.reduce_axes else partial
 
-    def _owned(self, site: Site, partial: jax.Array) -> jax.Array:
+    def owned(self, site: Site, partial: jax.Array) -> jax.Array:
         """`partial`, or zero on the devices that hold a second copy of the site."""
         cut = {axis for axes in site.split for axis in axes}
         copies = tuple(axis for axis in self.reduce_axes if axis not in cut)
@@ -240,10 +262,16 @@ def _outer(site: Site, a: jax.Array, b: jax.Array) -> jax.Array:
 
             rows = lax.map(row, jnp.arange(stack.shape[1], dtype=jnp.int32))
             return jnp.moveaxis(rows, 0, 1 if at == 0 else rows.ndim - 1)
-    further_a, further_b = a.ndim - 1 - rank, b.ndim - 1 - rank
+    products = _products(site, a, b)
+    return jnp.sum(products, axis=range(products.ndim - rank, products.ndim))
+
+
+def _products(site: Site, a: jax.Array, b: jax.Array) -> jax.Array:
+    """float64[C, *n, *m, *block]: what `Space.inner` sums."""
+    further_a, further_b = (x.ndim - 1 - len(site.shape) for x in (a, b))
     a = a.reshape(*a.shape[: 1 + further_a], *(1,) * further_b, *a.shape[1 + further_a :])
     b = b.reshape(b.shape[0], *(1,) * further_a, *b.shape[1:])
-    return jnp.sum(a.astype(jnp.float64) * b.astype(jnp.float64), axis=range(1 + further_a + further_b, a.ndim))
+    return a.astype(jnp.float64) * b.astype(jnp.float64)
 
 
 def combine(weights: jax.Array, stack: Vector) -> Vector:

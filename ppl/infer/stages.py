@@ -36,9 +36,10 @@ class Stages(Common):
         return self.parts[-1].statistics(info)
 
     def written(self, leave_out: tuple[str, ...] = ()) -> str:
-        """The stages' texts; the number of chains stands at the last."""
+        """The stages' texts; what counts for all of them stands at the last."""
         *first, last = self.parts
-        return " >> ".join([*(stage.written(("chains", *leave_out)) for stage in first), last.written(leave_out)])
+        shared = ("chains", "reproducible", *leave_out)
+        return " >> ".join([*(stage.written(shared) for stage in first), last.written(leave_out)])
 
 
 APPROACH = 200
@@ -49,7 +50,7 @@ _CHAINS = next(f.default for f in fields(Common) if f.name == "chains")
 
 
 def join(first: Common, then: Common) -> Stages:
-    """`first >> then`. The number of chains that is given to any stage counts for all."""
+    """`first >> then`. The number of chains that is given to any stage counts for all, and so does `reproducible`."""
     if not isinstance(then, Common):
         hint = f"for example {first} >> nuts()"
         raise Diagnostic("argument", f"{first} cannot go on with {then!r}: it is no inference program", hint=hint)
@@ -61,8 +62,8 @@ def join(first: Common, then: Common) -> Stages:
         raise Diagnostic("argument", f"the stages have different numbers of chains: {told}", hint=hint)
     for stage in parts[:-1]:
         check_goes_before(stage)
-    chains = next(iter(asked), _CHAINS)
-    return _of(tuple(replace(stage, chains=chains) for stage in parts))
+    shared = {"chains": next(iter(asked), _CHAINS), "reproducible": any(stage.reproducible for stage in parts)}
+    return _of(tuple(replace(stage, **shared) for stage in parts))
 
 
 def prepared(program: Common, latents: int) -> Common:
@@ -79,7 +80,8 @@ def prepared(program: Common, latents: int) -> Common:
 
     few = latents <= MOST
     kind = NutsOptions(warmup=APPROACH, max_depth=8) if few else HmcOptions(warmup=APPROACH, steps=20)
-    return _of((replace(kind, chains=first.chains, only=first.only, block=first.block), first, *rest))
+    shared = {name: getattr(first, name) for name in ("chains", "only", "block", "reproducible")}
+    return _of((replace(kind, **shared), first, *rest))
 
 
 def settled_apart(program: Common, latents: int) -> Common:
@@ -93,9 +95,8 @@ def settled_apart(program: Common, latents: int) -> Common:
 
 def _of(parts: tuple[Common, ...]) -> Stages:
     last = parts[-1]
-    return Stages(
-        chains=last.chains, draws=last.draws, warmup=last.warmup, thin=last.thin, block=last.block, parts=parts
-    )
+    shared = ("chains", "draws", "warmup", "thin", "block", "reproducible")
+    return Stages(**{n: getattr(last, n) for n in shared}, parts=parts)
 
 
 def check_goes_before(stage: Common) -> None:

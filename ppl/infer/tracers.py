@@ -8,7 +8,7 @@ on any mesh.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import jax
@@ -70,14 +70,19 @@ class Tracers:
 
     def read(self, position: Vector) -> jax.Array:
         """float64[C, size]; one all-reduce."""
-        own = [
-            self._share(site) * elements(site, position[site.name], self.places[site.name]) for site in self.space.sites
-        ]
-        if self.projected:
+        own = [self.space.owned(s, elements(s, position[s.name], self.places[s.name])) for s in self.space.sites]
+        if self.projected and not self.space.reproducible:
             sums = [self._project(site, position[site.name]) for site in self.projected]
             own.append(sum(sums[1:], sums[0]))
         found = jnp.concatenate(own, axis=1)
-        return lax.psum(found, self.space.reduce_axes) if self.space.reduce_axes else found
+        found = lax.psum(found, self.space.reduce_axes) if self.space.reduce_axes else found
+        if not (self.projected and self.space.reproducible):
+            return found
+        space = replace(self.space, sites=self.projected)
+        words = {s.name: sign_bits(s) for s in self.projected}
+        bit = lambda j: {n: (w >> np.uint32(j)) & np.uint32(1) for n, w in words.items()}  # noqa: E731
+        signs = [{n: 2.0 * b.astype(jnp.float64) - 1 for n, b in bit(j).items()} for j in range(PROJECTIONS)]
+        return jnp.concatenate([found, space.dots([(s, position) for s in signs]).T], axis=1)
 
     def _project(self, site: Site, x: jax.Array) -> jax.Array:
         """Sums over this block with the signs of each projection, [C, PROJECTIONS]; padding is zero and adds none."""
@@ -86,13 +91,7 @@ class Tracers:
         zero = [np.float64(0)] * PROJECTIONS
         # One reduction of several operands is one pass over the block.
         sums = lax.reduce(signed, zero, lambda a, b: [p + q for p, q in zip(a, b, strict=True)], range(1, x.ndim))
-        return self._share(site) * jnp.stack(sums, axis=1)
-
-    def _share(self, site: Site) -> float:
-        """One over the number of devices that hold the same block."""
-        cut = {axis for axes in site.split for axis in axes}
-        copies = math.prod(lax.axis_size(axis) for axis in self.space.reduce_axes if axis not in cut)
-        return 1.0 / copies
+        return self.space.owned(site, jnp.stack(sums, axis=1))
 
 
 def elements(site: Site, x: jax.Array, places: np.ndarray) -> jax.Array:

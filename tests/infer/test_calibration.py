@@ -13,10 +13,10 @@ from tests.infer.calibration import MODELS, rank_p_values
 
 BLOCKS = {
     "hierarchy": {"mu": exact_gaussian(), "s": slice(), "t": nuts(max_depth=4)},
-    "counts": {"a": hmc(steps=4), "b": slice()},
+    "counts": {("a", "b"): mams()},
     "regression": {"b": exact_gaussian(), "s": slice()},
     "autoregression": {"h": exact_gaussian(), ("z", "s"): nuts(max_depth=4)},
-    "dose": {"a": mams(), "s": slice()},
+    "dose": {"a": hmc(steps=4), "s": slice()},
 }
 
 

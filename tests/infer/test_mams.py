@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from ir import counter
+from ir.errors import Diagnostic
 from ppl.infer.block import init
 from ppl.infer.isokinetic import kick
 from ppl.infer.mams import Mams, Path, steps
 from ppl.infer.metric import identity
-from ppl.infer.program import mams
+from ppl.infer.program import gibbs, mams, nuts
 from ppl.infer.protocol import Handover, Point
 from ppl.infer.space import Space
+from tests.infer.driven import Driven
 from tests.infer.targets import correlated, gaussian, largest_t, mild_funnel
 
 CHAINS = 16
@@ -97,3 +99,11 @@ def test_a_mild_funnel_has_its_known_moments():
     v, w = draws["v"], draws["w"]
     assert largest_t(v, 0) < 8 and largest_t(v**2, 1) < 8
     assert largest_t(w**2 * np.exp(-v)[..., None], 1.0) < 8
+
+
+def test_one_latent_is_refused_alone_and_as_a_block():
+    """On a line its draws would be wrong without a sign of it: ranks of the truth were not uniform at all."""
+    with jax.enable_x64(True), pytest.raises(Diagnostic, match="two latent dims or more"):
+        Driven(gibbs(u=mams(), v=nuts(), chains=2), Space.single({"u": (), "v": ()}, 2), correlated(0.5)).run(1)
+    with pytest.raises(Diagnostic, match="two latent dims or more"):
+        mams().method(Space.single({"u": ()}, 2), gaussian({"u": 1.0}))

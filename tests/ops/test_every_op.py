@@ -189,8 +189,8 @@ def with_poison(monkeypatch, plan):
     def poisoned_fetch(self, value, wanted):
         return poison(fetch(self, value, wanted), value.type, wanted, plan.mesh)
 
-    def poisoned_compute(node, split, plan, blocks):
-        results = compute(node, split, plan, blocks)
+    def poisoned_compute(node, split, plan, blocks, *further):
+        results = compute(node, split, plan, blocks, *further)
         return tuple(
             poison(x, v.type, plan.layouts[v.name], plan.mesh) for v, x in zip(node.results, results, strict=True)
         )
