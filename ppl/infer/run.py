@@ -224,13 +224,37 @@ class _Setup:
         collect = posterior.executable(collect_program(posterior, kept, chains, free), fixed)
         data = posterior.hoisted(gradient)
         *first, last = options.stages()
-        engines = [Engine(gradient, data, stage, _block_length(stage, []), keep=False) for stage in first]
+        metric = _Metric.make(posterior, options, gradient)
+        engines = [
+            Engine(gradient, data, stage, _block_length(stage, []), keep=False, **metric.of(stage)) for stage in first
+        ]
         if free and any(collect.plan.output_layout(collect.program, f"free:{n}") != x for n, x in fixed.items()):
             raise InternalError("the latents of draws left a block in other layouts than predictions take them in")
         length = _block_length(last, [v.type for _, v in collect.program.outputs])
-        engines.append(Engine(gradient, data, last, length, collect, _store_data(posterior, collect)))
+        engines.append(
+            Engine(gradient, data, last, length, collect, _store_data(posterior, collect), **metric.of(last))
+        )
         reduction = Reduction(collect, tuple(kept.moments)) if kept.moments else None
         return cls(tuple(engines), after, kept, reduction)
+
+
+@dataclass(frozen=True, eq=False)
+class _Metric:
+    """The products with the Fisher information, planned where a stage of the program wants them."""
+
+    metric: Executable | None = None
+    metric_data: dict[str, jax.Array] | None = None
+
+    @classmethod
+    def make(cls, posterior: Posterior, options: Common, gradient: Executable) -> _Metric:
+        if not any(stage.informed for stage in options.stages()):
+            return cls()
+        metric = posterior.metric_program(gradient, options.chains, options.copies())
+        return cls(metric, posterior.hoisted(metric, posterior.metric_programs[0]))
+
+    def of(self, stage: Common) -> dict[str, Any]:
+        """An engine's arguments."""
+        return {"metric": self.metric, "metric_data": self.metric_data} if stage.informed else {}
 
 
 def str_plan(gradient: Executable) -> str:
