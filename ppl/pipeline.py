@@ -78,7 +78,8 @@ def program_at(bound: Bound, stage: str, chains: int | None = None) -> Program:
 def keep(program: Program, outputs: list[str], *, keep_inputs: bool = False) -> Program:
     """The part of a program that the named outputs need; all latents stay, so that their order is one."""
     results = program.results
-    small = Program(program.name, program.inputs, program.nodes, tuple((o, results[o]) for o in outputs))
+    ties = {output: to for output, to in program.ties.items() if output in outputs}
+    small = Program(program.name, program.inputs, program.nodes, tuple((o, results[o]) for o in outputs), ties)
     small = eliminate_dead(small, keep_inputs=True)
     if keep_inputs:
         return small

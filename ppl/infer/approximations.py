@@ -212,7 +212,7 @@ class MgviOptions(Approximate):
     at most. Warm-up's transitions are rounds.
     """
 
-    samples: int = 4
+    samples: int = 8
     tolerance: float = 0.1
     accuracy: float = 1e-5
     iterations: int = 1000

@@ -77,7 +77,7 @@ class Mgvi:
     space: Space
     target: Target
     information: Information = field(default_factory=no_information)
-    samples: int = 4
+    samples: int = 8
     tolerance: float = 0.1
     accuracy: float = 1e-5
     iterations: int = 1000

@@ -157,7 +157,7 @@ def advi(**options: Any) -> AdviOptions:
 
 
 def mgvi(**options: Any) -> MgviOptions:
-    """Metric Gaussian variational inference, for fields: `mgvi(samples=4, draws=1000)`."""
+    """Metric Gaussian variational inference, for fields: `mgvi(samples=8, draws=1000)`."""
     return from_options("mgvi", options)  # type: ignore[return-value]
 
 
