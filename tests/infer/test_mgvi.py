@@ -162,7 +162,7 @@ def test_rounds_and_draws_on_eight_devices_are_those_on_one(name, mesh):
 
 
 def test_products_with_the_metric_of_a_large_field_send_a_few_scalars():
-    """Fields enter with their cotangents as they lie: all-reduces are of the model's sums, and there is nothing else."""
+    """Fields enter with their cotangents as they lie: all-reduces are those of the model, and nothing else."""
     data = {"c": np.zeros(1_000_003, int), "y": np.zeros(10)}
     posterior = ppl.compile(ppl.from_text(COUNTS), data, mesh="row=8")
     gradient = posterior.gradient_program(2)
