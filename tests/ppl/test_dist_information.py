@@ -125,9 +125,15 @@ def test_every_distribution_is_held_or_known_to_have_none():
 
 CASES = [(title, False) for title in ROWS if title not in DRAW_ONLY]
 CASES += [(t, True) for t in ROWS if not FAMILIES[t.split()[0]].discrete and t not in NO_PRIOR]
+FAST = {("StudentT", True), ("Gamma", True), ("Beta", True), *((t, False) for t in ("Normal", "Gumbel", "Weibull"))}
+FAST |= {(t, False) for t in ROWS if FAMILIES[t.split()[0]].discrete}
 
 
-@pytest.mark.parametrize(("title", "prior"), CASES, ids=lambda x: {True: "prior", False: "observed"}.get(x, x))
+@pytest.mark.parametrize(
+    ("title", "prior"),
+    [pytest.param(*c, marks=() if c in FAST else pytest.mark.slow) for c in CASES],
+    ids=lambda x: {True: "prior", False: "observed"}.get(x, x),
+)
 def test_information_is_the_expected_square_of_the_score(title, prior):
     name, row = title.split()[0], ROWS[title]
     got, without = informed(name, row, prior)
