@@ -275,6 +275,26 @@ def _equipartition(draws: Draws) -> Iterator[Finding]:
             "draws), or steps of an unadjusted sampler are too long (a smaller energy_variance, or ppl.mams).",
             (site,),
         )
+    yield from _equipartition_of_bands(draws)
+
+
+def _equipartition_of_bands(draws: Draws) -> Iterator[Finding]:
+    """The same for the plane waves of a band of wavenumbers."""
+    for site, told in (draws.attrs.get("virial") or {}).items():
+        bad = []
+        for band in told.get("bands", ()):
+            mean, error = band["mean"], band["error"]
+            if mean is not None and error is not None and abs(mean - 1) > max(VIRIAL, VIRIAL_ERRORS * error):
+                bad.append(f"{band['low']:.2g} to {band['high']:.2g}: {mean:.2f} ± {error:.2g}")
+        if bad:
+            yield Finding(
+                "problem",
+                f"Equipartition fails for waves of {site}, by cycles per element ({'; '.join(bad)}) instead of 1",
+                "Below 1 these scales are spread less widely than the posterior is: the chains have not come to them, "
+                "or move along them slowly. Lengthen the warm-up, draw more, or write the field so that its prior is "
+                "white.",
+                (site,),
+            )
 
 
 def _unconverged(draws: Draws) -> Iterator[Finding]:
