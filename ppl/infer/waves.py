@@ -9,6 +9,7 @@ A mode costs one pass over the block and nothing of its size; all modes together
 from __future__ import annotations
 
 import itertools
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -32,6 +33,7 @@ class Band(NamedTuple):
     modes: np.ndarray
 
 
+@lru_cache(maxsize=256)
 def choose_bands(name: str, shape: tuple[int, ...]) -> tuple[Band, ...]:
     """The bands of a site that have at least two modes; no two modes are each other's conjugates."""
     size = np.array(shape, np.float64)
@@ -74,6 +76,12 @@ def project(site: Site, x: jax.Array, modes: np.ndarray) -> jax.Array:
     made = lax.map(one, jnp.asarray(modes, jnp.int64))
     axes = tuple(dict.fromkeys(a for cut in site.split for a in cut))
     return (lax.psum(made, axes) if axes else made) / np.sqrt(float(np.prod(site.shape)))
+
+
+def power(site: Site, x: jax.Array) -> jax.Array:
+    """float64[C, bands]: the mean over each band's modes of the square of their modulus; of white noise it is 1."""
+    found = [project(site, x, band.modes) for band in choose_bands(site.name, site.shape)]
+    return jnp.stack([jnp.mean(jnp.sum(jnp.square(made), axis=1), axis=0) for made in found], axis=1)
 
 
 def _phases(site: Site, d: int, m: jax.Array) -> tuple[jax.Array, jax.Array]:

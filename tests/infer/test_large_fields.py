@@ -185,6 +185,12 @@ def test_tracers_are_those_of_the_field_on_any_mesh(one, split):
         np.testing.assert_allclose(
             ran.draws["posterior"]["shifted~square"].values, (ran.whole["shifted"] ** 2).mean((-2, -1)), rtol=1e-12
         )
+        waves = np.fft.fft2(white, norm="ortho")
+        bands = choose_bands("white", SHAPE)
+        for k, band in enumerate(bands):
+            expected = (np.abs(waves[..., band.modes[:, 0], band.modes[:, 1]]) ** 2).mean(-1)
+            np.testing.assert_allclose(posterior["white~power"].values[..., k], expected, rtol=1e-10)
+            assert band.low < ran.draws.coords["white~frequency"][k] < band.high
     for name in ("white~pixel", "white~projection", "white~square", "shifted~projection"):
         a, b = (ran.draws["posterior"][name].values for ran in (one, split))
         # The map in float32 enlarges what other instructions round otherwise, by up to 1.9 a draw.
@@ -222,6 +228,7 @@ def test_tracers_are_summarised_and_diagnosed(one):
     summary = summarize(one.draws)
     row = summary["white~pixel"]
     assert isinstance(row, FieldRow) and row.checked == row.elements == len(one.draws.coords["white~place"])
+    assert isinstance(summary["white~power"], FieldRow) and summary["white~power"].elements > 3
     assert isinstance(summary["white~projection"], FieldRow) and np.isfinite(summary["white~square"].rhat)
     # The chains hardly mix in ten draws: tracers tell, although no draw of the field is kept.
     assert any("white~" in place for f in find_warnings(one.draws, summary) for place in f.where)
