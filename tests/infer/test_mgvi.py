@@ -11,6 +11,7 @@ from ir.errors import Diagnostic
 from ppl.infer.engine import Engine
 from ppl.infer.run import _Metric
 from ppl.infer.start import begin
+from ppl.report.psis import smooth
 
 X, Y = 9, 10
 FIELD = f"""\
@@ -225,8 +226,11 @@ def test_a_site_of_unknown_information_is_named_at_its_place(lines, said):
 
 @pytest.mark.slow
 def test_of_counts_of_a_field_the_means_are_those_of_nuts():
-    """A log-normal field of unknown amplitude: the white field's means within 0.2 sd (0.06 in the mean square), its
-    standard deviations within a tenth; the amplitude, which skews the posterior, within 0.4 sd and a fifth."""
+    """A log-normal field of unknown amplitude. The white field's means: within 0.15 sd, 0.05 in the mean square, its
+    standard deviations within a tenth (measured: 0.08, 0.03, 0.05). The amplitude, which 64 counts hardly determine and
+    which skews the posterior, within 0.7 sd and 0.3 (measured: 0.52, 0.19): what a normal of the Fisher metric misses,
+    and the weights of the draws make good (measured: 0.06 sd in the worst chain).
+    """
     n, rng = 8, np.random.default_rng(7)
     model = ppl.from_text(
         FIELD.replace("model field", "model counts")
@@ -240,11 +244,15 @@ def test_of_counts_of_a_field_the_means_are_those_of_nuts():
         for options in (ppl.mgvi(samples=64, draws=2000), ppl.nuts(draws=2000))
     )
     assert not [w for w in mgvi.warnings() if "converged" in w.what or "fails" in w.what]
-    for name, far, square, wide in (("white", 0.2, 0.06, 0.1), ("amp", 0.4, 0.4, 0.2)):
+    for name, far, square, wide in (("white", 0.15, 0.05, 0.1), ("amp", 0.7, 0.7, 0.3)):
         a, b = (np.log(r[name]) if name == "amp" else r[name] for r in (mgvi, nuts))
         z = (a.mean((0, 1)) - b.mean((0, 1))) / b.std((0, 1))
         assert np.abs(z).max() < far and np.sqrt((z**2).mean()) < square
         assert np.abs(a.std((0, 1)) / b.std((0, 1)) - 1).max() < wide
+    a, b = (np.log(r["amp"]) for r in (mgvi, nuts))
+    weight = np.exp(smooth(mgvi.draws.statistic("log_weight"))[0])
+    weighted = (weight * a).sum(axis=1) / weight.sum(axis=1)
+    assert np.abs((weighted - b.mean()) / b.std()).max() < 0.25
 
 
 @pytest.mark.slow
