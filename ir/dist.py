@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from .dims import Dim, TensorType
@@ -26,6 +26,22 @@ class Support:
     kind: str
     lower: Value | float | None = None
     upper: Value | float | None = None
+
+
+@dataclass(frozen=True)
+class Informed:
+    """A coordinate of a distribution's parameters in which their Fisher information is diagonal.
+
+    The information of one draw about all parameters is the sum over the coordinates of `information` times the square
+    of the coordinate's differential; event dims are among those of the coordinates. None: it is not known, and the
+    parameter must not depend on latents. With `location` the density of the unconstrained draw u depends on u and this
+    coordinate through their difference alone.
+    """
+
+    name: str
+    value: Value
+    information: Value | float | None
+    location: bool = False
 
 
 REAL = Support("real")
@@ -75,6 +91,18 @@ class Distribution(ABC):
     def recentre(self, sample: Callable[..., Value], *params: Value) -> Value | None:
         """The draw as a function of a parameter-free one, `sample(distribution, *params)`; None if there is none."""
         return None
+
+    def information(self, *params: Value) -> tuple[Informed, ...]:
+        """What an observation tells about the parameters; by default nothing is known (see `Informed`)."""
+        return tuple(Informed(f"parameter {i + 1}", p, None) for i, p in enumerate(params) if p.type.is_real)
+
+    def prior_information(self, u: Value, *params: Value) -> tuple[Informed, ...] | None:
+        """The same of a latent draw, whose unconstrained form u is one of the unknowns: the expected curvature of
+        -log p(u | params) in all of them; None if it is not known."""
+        found = self.information(*params)
+        if not any(c.location for c in found):
+            return None
+        return tuple(replace(c, value=c.value - u) if c.location else c for c in found)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ _HOMES = {
     "ppl.pipeline": ("compile", "plan"),
     "ppl.infer.program": (
         *("nuts", "hmc", "mclmc", "mams", "chees", "slice", "exact_gaussian", "gibbs", "smc", "auto"),
-        *("map", "laplace", "advi", "pathfinder"),
+        *("map", "laplace", "advi", "mgvi", "pathfinder"),
     ),
     "ppl.text.elaborate": ("load", "from_text"),
     "ir.ops.jaxfn": ("jax_fn",),

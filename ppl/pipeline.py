@@ -14,8 +14,9 @@ from ir.passes.align_transforms import align_transforms
 from ir.passes.batch_over import batch_over
 from ir.passes.differentiate import differentiate
 from ir.passes.eliminate_dead import eliminate_dead
-from ir.passes.expand import log_density
+from ir.passes.expand import informed, log_density
 from ir.passes.hoist import hoist
+from ir.passes.information import check_informed, information
 from ir.passes.recentre import recentre
 from ir.passes.reciprocals import take_reciprocals
 from ir.passes.simplify import simplify
@@ -53,6 +54,18 @@ def stages(bound: Bound, chains: int | None = None) -> Iterator[tuple[str, Progr
         yield "batched", batch(gradient, chains)
 
 
+def metric_stages(bound: Bound) -> tuple[Program, Program]:
+    """(prologue, main) of the products with the Fisher information of a bound model (see `ir.passes.information`)."""
+    sites = recentre(bound.program)
+    told = simplify(informed(sites))
+    names = check_informed(told, sites)
+    wanted = [f"{kind}:{name}" for name in names for kind in ("coordinate", "information")]
+    prologue, main = hoist(simplify(keep(told, wanted)))
+    made = simplify(information(main, names))
+    made = keep(made, [n for n, _ in made.outputs if n != "score"])
+    return prologue, simplify(take_reciprocals(align_transforms(made)))
+
+
 def program_at(bound: Bound, stage: str, chains: int | None = None) -> Program:
     """The program at one stage, verified."""
     for name, program in stages(bound, chains if chains is not None or stage != "batched" else 4):
@@ -65,7 +78,8 @@ def program_at(bound: Bound, stage: str, chains: int | None = None) -> Program:
 def keep(program: Program, outputs: list[str], *, keep_inputs: bool = False) -> Program:
     """The part of a program that the named outputs need; all latents stay, so that their order is one."""
     results = program.results
-    small = Program(program.name, program.inputs, program.nodes, tuple((o, results[o]) for o in outputs))
+    ties = {output: to for output, to in program.ties.items() if output in outputs}
+    small = Program(program.name, program.inputs, program.nodes, tuple((o, results[o]) for o in outputs), ties)
     small = eliminate_dead(small, keep_inputs=True)
     if keep_inputs:
         return small
@@ -75,8 +89,8 @@ def keep(program: Program, outputs: list[str], *, keep_inputs: bool = False) -> 
 
 
 def batch(program: Program, chains: int) -> Program:
-    """A program over several chains: every latent, and what depends on it, gets the dim `chain`."""
-    return batch_over(program, Dim(CHAIN, chains), [i.name for i in program.inputs_of("latent")])
+    """A program over several chains: every latent and cotangent, and what depends on them, gets the dim `chain`."""
+    return batch_over(program, Dim(CHAIN, chains), [i.name for i in program.inputs if i.role in ("latent", "argument")])
 
 
 def plan(

@@ -23,7 +23,7 @@ from ir.verify import verify
 
 from .bind import Bound
 from .execute import Executable
-from .pipeline import batch, keep, stages
+from .pipeline import batch, keep, metric_stages, stages
 from .request import PlanRequest
 
 if TYPE_CHECKING:
@@ -78,12 +78,32 @@ class Posterior:
             self._gradients[key] = Executable(program, plan, self.devices, reproducible)
         return self._gradients[key]
 
-    def hoisted(self, gradient: Executable) -> dict[str, jax.Array]:
-        """Every data input of a gradient program as a stored array: the user's data, and what depends on them only."""
+    @cached_property
+    def metric_programs(self) -> tuple[Program, Program]:
+        """(prologue, main) of the products with the Fisher information, verified; a `Diagnostic` where a site's is not
+        known."""
+        found = metric_stages(self.bound)
+        for program in found:
+            verify(program)
+        return found
+
+    def metric_program(self, gradient: Executable, chains: int, copies: float = 0.0) -> Executable:
+        """The products with the Fisher information, on latents that lie as those of a gradient program."""
+        program = batch(self.metric_programs[1], chains)
+        verify(program)
+        fixed = {i.name: gradient.plan.layouts[i.name] for i in program.inputs_of("latent")}
+        plan = dataclasses.replace(self.request, copies=copies).solve(program, fixed, pins=False)
+        return Executable(program, plan, self.devices)
+
+    def hoisted(self, gradient: Executable, prologue: Program | None = None) -> dict[str, jax.Array]:
+        """Every data input of a gradient program as a stored array: the user's data, and what depends on them only.
+
+        `prologue` makes the latter where it is not that of the gradient.
+        """
         program = gradient.program
         wanted = {i.name for i in program.inputs_of("data")}
         arrays: dict[str, Any] = {n: self.bound.data[n] for n in wanted if n in self.bound.data}
-        prologue = self.programs["prologue"]
+        prologue = self.programs["prologue"] if prologue is None else prologue
         made = [n for n, _ in prologue.outputs if n in wanted]
         if made:
             prologue = keep(prologue, made)

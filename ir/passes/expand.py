@@ -6,6 +6,7 @@ One walk serves all uses; they differ in what a latent and an observed site turn
 |------------|--------------------------------|----------------------|----------------|
 | density    | unconstrained input, its term  | its term             | left out       |
 | given      | constrained data input         | its value            | left out       |
+| informed   | unconstrained input, what its prior tells | what it tells | left out    |
 | predict    | unconstrained input            | a draw               | a draw         |
 | prior      | a draw                         | a draw               | a draw         |
 
@@ -16,16 +17,19 @@ chain may start, and the program puts out no draw of that site or of what depend
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..build import Builder, constant, emit
+from ..build import Builder, as_value, cast, constant, emit
 from ..constrain import free_dims, from_support, to_support
 from ..dims import Dim, TensorType
-from ..dist import Noise
+from ..dist import Informed, Noise
 from ..errors import Diagnostic, InternalError
 from ..graph import Node, Program, Value
 from ..op import Op
+from ..ops.elementwise import Where
 from ..ops.random import RandomUniform
 from ..ops.reduce import Sum
 from ..ops.sites import Deterministic, Factor, Observe, Sample
@@ -34,6 +38,8 @@ from .parallelise import parallelise
 if TYPE_CHECKING:
     from .expand_scan import Step
 
+DRAWING = ("predict", "prior")
+"""The modes that draw, generated quantities too."""
 KEY = TensorType((Dim("word", 2),), "u32")
 """The type of the random key: two words, derived from seed, chain and step."""
 
@@ -50,6 +56,16 @@ def log_density(program: Program) -> Program:
 def unconstrain_given(program: Program) -> Program:
     """Constrained values of the latents (data inputs by site name) to unconstrained ones: outputs `free:SITE`."""
     return parallelise(Expansion("given").run(program))
+
+
+def informed(program: Program) -> Program:
+    """What sites tell about unconstrained latents: `coordinate:SITE.NAME` and `information:SITE.NAME`.
+
+    See `ir.dist.Informed`; an information has the coordinate's dims or fewer, summed over the rest of the site. Of a
+    coordinate of unknown information there is only `coordinate:`, of a factor `coordinate:SITE`. A prior of which
+    nothing is known is a `Diagnostic`.
+    """
+    return parallelise(Expansion("informed").run(program))
 
 
 def predict(program: Program) -> Program:
@@ -87,7 +103,7 @@ class Expansion:
             b.real = _real(program)
             for i in program.inputs:
                 self.env[i.name] = b.input(i.name, i.type, i.role)
-            if self.mode in ("predict", "prior"):
+            if self.mode in DRAWING:
                 self.key = b.input("key", KEY, "key")
             for node in program.nodes:
                 b.span = node.span
@@ -105,7 +121,7 @@ class Expansion:
             expand_scan(self, b, node)
             return
         if any(v.name in self.skipped for v in node.operands) or (
-            getattr(op, "generated", False) and self.mode in ("density", "given") and isinstance(op, Sample)
+            getattr(op, "generated", False) and self.mode not in DRAWING and isinstance(op, Sample)
         ):
             self.skipped |= {v.name for v in node.results}
             return
@@ -116,7 +132,10 @@ class Expansion:
             made = self.observe(op, operands)
         elif isinstance(op, Factor):
             made = operands[0]
-            self.add_term(made)
+            if self.mode == "informed":
+                self.outputs[f"coordinate:{op.site}"] = made
+            else:
+                self.add_term(made)
         elif isinstance(op, Deterministic):
             made = operands[0]
             self.outputs[op.site] = made
@@ -150,6 +169,11 @@ class Expansion:
         u = self.input(b, op.site, free, "latent")
         x, log_det = to_support(support, u, op.dist.event)
         self.outputs[op.site] = x
+        if self.mode == "informed":
+            told = op.dist.prior_information(u, *params)
+            if told is None:
+                raise unknown_prior(op).at(b.span)
+            self.tell(op.site, told, t.without(op.dist.event))
         if self.mode == "density":
             if log_det is not None:
                 self.add_term(log_det, u.type)
@@ -159,13 +183,14 @@ class Expansion:
     def observe(self, op: Observe, operands: tuple[Value, ...]) -> Value:
         x, *params = operands
         mask = params.pop() if op.masked else None
-        if self.mode in ("predict", "prior"):
+        if self.mode in DRAWING:
             self.outputs[f"predictive:{op.site}"] = self.draw(op, x.type, tuple(params))
             return x
         if self.mode == "given":
             return x
-        from ..ops.elementwise import Where
-
+        if self.mode == "informed":
+            self.tell(op.site, op.dist.information(*params), x.type.without(op.dist.event), mask)
+            return x
         if mask is not None:
             inside = constant(int(op.dist.inside) if x.type.dtype[0] in "iu" else op.dist.inside, x.type.dtype)
             x = emit(Where(), mask, x, inside)
@@ -175,6 +200,24 @@ class Expansion:
         self.outputs[f"log_likelihood:{op.site}"] = term
         self.add_term(term, operands[0].type.without(op.dist.event))
         return term
+
+    def tell(self, site: str, told: Sequence[Informed], over: TensorType, mask: Value | None = None) -> None:
+        """Puts out the coordinates of a site of the dims `over`, each with the information of all its elements."""
+        for c in told:
+            name, value = f"{site}.{c.name}", c.value
+            if not value.type.is_real:
+                continue  # a whole number depends on no latent
+            self.outputs[f"coordinate:{name}"] = value
+            if c.information is None:
+                continue
+            each = as_value(c.information, value)
+            if mask is not None:
+                each = emit(Where(), mask, each, constant(0.0, each.type.dtype))
+            times = math.prod(d.size for d in over.dims if d.name not in value.type and d.name not in each.type)
+            summed = tuple(d for d in each.dims if d not in value.type)
+            if summed:
+                each = cast(emit(Sum(summed, "f64"), each), value.type.dtype)
+            self.outputs[f"information:{name}"] = each if times == 1 else each * float(times)
 
     def input(self, b: Builder, name: str, t: TensorType, role: str) -> Value:
         """A further input of the program; within a scan, this step's entry of it."""
@@ -220,6 +263,16 @@ class Expansion:
         return total
 
 
+def unknown_prior(op: Sample) -> Diagnostic:
+    """The lesson about a latent of whose distribution no information is known."""
+    return Diagnostic(
+        "type",
+        f'the expected curvature of the prior of "{op.site}", {op.dist.name}, is not known, and mgvi needs it',
+        hint="write it as a function of a Normal quantity (@noncentered where there is that form), or use laplace, "
+        "advi or nuts",
+    )
+
+
 def improper_sites(program: Program) -> tuple[list[str], set[str]]:
     """The latent sites with an improper prior, and all sites that depend on one, these included.
 
@@ -249,4 +302,4 @@ def _real(program: Program) -> str:
     return next((n.op.dtype for n in program.walk() if isinstance(n.op, Sample | Observe)), "f32")
 
 
-__all__ = ["KEY", "Op", "improper_sites", "log_density", "predict", "prior", "unconstrain_given"]
+__all__ = ["DRAWING", "KEY", "Op", "improper_sites", "informed", "log_density", "predict", "prior", "unconstrain_given"]

@@ -24,7 +24,7 @@ from ..ops.control import Scan
 from ..ops.order import reorder
 from ..ops.random import StepKeys
 from ..ops.sites import Sample
-from .expand import Expansion, deterministic_names
+from .expand import DRAWING, Expansion, deterministic_names
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _skipped(op: Scan, from_outside: set[str], mode: str) -> set[str]:
     while before < len(found):
         before = len(found)
         for node in region.nodes:
-            generated = isinstance(node.op, Sample) and node.op.generated and mode in ("density", "given")
+            generated = isinstance(node.op, Sample) and node.op.generated and mode not in DRAWING
             if generated or any(v.name in found for v in node.operands):
                 found |= {v.name for v in node.results}
         leaves = (v for _, v in region.outputs[: op.carries])

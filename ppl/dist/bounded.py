@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ir.dist import POSITIVE, REAL, UNIT, Support
+from ir.dist import POSITIVE, REAL, UNIT, Informed, Support
 from ir.errors import Diagnostic
 
 from .family import Family, Parameter
@@ -47,6 +47,10 @@ class Uniform(Family):
     def draw(self, source, dims, low, high):
         return minimum(low + (high - low) * noise("uniform", source, dims), high)
 
+    def prior_information(self, u, low, high):
+        # Whatever the bounds, u is logistic.
+        return (Informed("draw", u, 1.0 / 3.0),)
+
 
 @dataclass(frozen=True)
 class Beta(Family):
@@ -80,6 +84,12 @@ class Beta(Family):
         down = noise("gamma", source.next(1), dims, concentration0, log=True)
         return sigmoid(up - down)
 
+    def prior_information(self, u, concentration1, concentration0):
+        # E[(a + b) x (1 - x)], the curvature along u = logit x.
+        a, b = concentration1, concentration0
+        total = a + b
+        return Informed("draw", u, a * b / (total + 1.0)), *self.information(a, b)
+
 
 @dataclass(frozen=True)
 class Flat(Family):
@@ -97,6 +107,9 @@ class Flat(Family):
 
     def draw(self, source, dims):
         raise improper(self.name, source.site)
+
+    def prior_information(self, u):
+        return ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +130,9 @@ class HalfFlat(Family):
 
     def draw(self, source, dims):
         raise improper(self.name, source.site)
+
+    def prior_information(self, u):
+        return ()
 
 
 def improper(name: str, site: str) -> Diagnostic:

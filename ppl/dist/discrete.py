@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ir.build import cast
-from ir.dist import Support
+from ir.dist import Informed, Support
 from ir.graph import Value
 
 from .family import Family, Parameter
@@ -48,6 +48,19 @@ def probability(p: Value) -> Value:
     return where(between(p, 0.0, 1.0), p, NAN)
 
 
+def over(numerator: Value | float, denominator: Value) -> Value:
+    """A quotient, or 0 where the denominator is 0: at the edge of its domain a parameter does not move."""
+    positive = denominator > 0.0
+    return where(positive, numerator / where(positive, denominator, 1.0), 0.0)
+
+
+def success(form: str, p: Value, trials: Value | float = 1.0) -> Informed:
+    """What `trials` successes or failures tell about the parameter `form` of their probability."""
+    if form == "logits":
+        return Informed("logits", p, trials * sigmoid(p) * sigmoid(-p))
+    return Informed("probs", p, over(trials, p * (1.0 - p)))
+
+
 @dataclass(frozen=True)
 class Bernoulli(Discrete):
     """A success (1) or failure (0); give `probs` or `logits`."""
@@ -80,6 +93,9 @@ class Bernoulli(Discrete):
     def draw(self, source, dims, p):
         p = sigmoid(p) if self.form == "logits" else p
         return cast(noise("uniform", source, dims) < p, "i32")
+
+    def information(self, p):
+        return (success(self.form, p),)
 
 
 @dataclass(frozen=True)
@@ -120,6 +136,9 @@ class Binomial(Discrete):
         p = sigmoid(p) if self.form == "logits" else p
         return whole(noise("binomial", source, dims, real(total_count), p))
 
+    def information(self, total_count, p):
+        return (success(self.form, p, real(total_count)),)
+
 
 @dataclass(frozen=True)
 class Poisson(Discrete):
@@ -153,6 +172,9 @@ class Poisson(Discrete):
         rate = exp(rate) if self.form == "log_rate" else rate
         return whole(noise("poisson", source, dims, rate))
 
+    def information(self, rate):
+        return (Informed(self.form, rate, exp(rate) if self.form == "log_rate" else over(1.0, rate)),)
+
 
 @dataclass(frozen=True)
 class NegativeBinomial(Discrete):
@@ -183,6 +205,10 @@ class NegativeBinomial(Discrete):
     def draw(self, source, dims, mean, concentration):
         log_gamma = noise("gamma", source.next(1), dims, concentration, log=True)
         return whole(noise("poisson", source, dims, exp(log_gamma + log(mean / concentration))))
+
+    def information(self, mean, concentration):
+        told = concentration / (mean * (concentration + mean))
+        return Informed("mean", mean, told), Informed("concentration", concentration, None)
 
 
 @dataclass(frozen=True)
@@ -218,3 +244,8 @@ class Geometric(Discrete):
         log_failure = -softplus(p) if self.form == "logits" else log1p(-p)
         waits = noise("exponential", source, dims) / -log_failure
         return whole(floor(waits))
+
+    def information(self, p):
+        if self.form == "logits":
+            return (Informed("logits", p, sigmoid(-p)),)
+        return (Informed("probs", p, over(1.0, p**2 * (1.0 - p))),)

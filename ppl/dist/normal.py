@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ir.build import as_value, emit
-from ir.dist import POSITIVE, REAL, Support
+from ir.dist import POSITIVE, REAL, Informed, Support
 from ir.ops.special import TruncatedNormalQuantile
 
 from .family import Family, Parameter
@@ -39,6 +39,9 @@ class Normal(Family):
     def recentre(self, sample, loc, scale):
         return loc + scale * sample(Normal(), 0.0, 1.0)
 
+    def information(self, loc, scale):
+        return Informed("loc", loc, 1.0 / scale**2, location=True), Informed("scale", log(scale), 2.0)
+
 
 @dataclass(frozen=True)
 class HalfNormal(Family):
@@ -61,6 +64,9 @@ class HalfNormal(Family):
 
     def recentre(self, sample, scale):
         return scale * sample(HalfNormal(), 1.0)
+
+    def information(self, scale):
+        return (Informed("scale", log(scale), 2.0, location=True),)
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,9 @@ class LogNormal(Family):
 
     def recentre(self, sample, loc, scale):
         return exp(loc + scale * sample(Normal(), 0.0, 1.0))
+
+    def information(self, loc, scale):
+        return Informed("loc", loc, 1.0 / scale**2, location=True), Informed("scale", log(scale), 2.0)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ir.dist import POSITIVE, Support
+from ir.dist import POSITIVE, Informed, Support
 
 from .family import Family, Parameter
 from .functions import deviance, exp, inside, log, noise, real, stirling, where
+from .symmetric import EULER, GUMBEL_WIDTH
 
 CONCENTRATION = Parameter("concentration", "positive", "the shape: the larger, the narrower")
 
@@ -34,6 +35,9 @@ class Exponential(Family):
 
     def recentre(self, sample, rate):
         return sample(Exponential(), 1.0) / rate
+
+    def information(self, rate):
+        return (Informed("rate", -log(rate), 1.0, location=True),)
 
 
 def gamma_log_prob(t, log_x, concentration):
@@ -62,6 +66,14 @@ class Gamma(Family):
     def draw(self, source, dims, concentration, rate):
         return noise("gamma", source, dims, concentration) / rate
 
+    def information(self, concentration, rate):
+        # The mean is orthogonal to the concentration, of which the information would be trigamma(a) - 1 / a.
+        log_mean = log(concentration) - log(rate)
+        return (
+            Informed("rate", log_mean, concentration, location=True),
+            Informed("concentration", concentration, None),
+        )
+
 
 @dataclass(frozen=True)
 class InverseGamma(Family):
@@ -83,6 +95,13 @@ class InverseGamma(Family):
 
     def draw(self, source, dims, concentration, scale):
         return exp(log(scale) - noise("gamma", source, dims, concentration, log=True))
+
+    def information(self, concentration, scale):
+        level = log(scale) - log(concentration)
+        return (
+            Informed("scale", level, concentration, location=True),
+            Informed("concentration", concentration, None),
+        )
 
 
 @dataclass(frozen=True)
@@ -110,6 +129,14 @@ class Weibull(Family):
     def draw(self, source, dims, concentration, scale):
         return scale * exp(log(noise("exponential", source, dims)) / concentration)
 
+    def information(self, concentration, scale):
+        # -log x is Gumbel distributed, of width 1 / concentration: see there.
+        level = log(scale) + (1.0 - EULER) / concentration
+        return (
+            Informed("scale", level, concentration**2, location=True),
+            Informed("concentration", log(concentration), GUMBEL_WIDTH),
+        )
+
 
 @dataclass(frozen=True)
 class Pareto(Family):
@@ -133,3 +160,7 @@ class Pareto(Family):
 
     def draw(self, source, dims, scale, concentration):
         return scale * exp(noise("exponential", source, dims) / concentration)
+
+    def information(self, scale, concentration):
+        # Its support moves with the scale: there is no Fisher information of it.
+        return Informed("scale", scale, None), Informed("concentration", log(concentration), 1.0)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ir.dist import POSITIVE, REAL
+from ir.dist import POSITIVE, REAL, Informed
 
 from .family import Family, Parameter
 from .functions import (
@@ -27,6 +27,9 @@ from .functions import (
 LOC = Parameter("loc", "real", "the centre")
 SCALE = Parameter("scale", "positive", "the width")
 DF = Parameter("df", "positive", "the degrees of freedom")
+EULER = 0.5772156649015329
+GUMBEL_WIDTH = math.pi**2 / 6
+"""The information of a Gumbel number about the logarithm of its scale, along a fixed loc - (1 - EULER) scale."""
 
 
 def student_t(z, df):
@@ -67,6 +70,13 @@ class StudentT(Family):
     def recentre(self, sample, df, loc, scale):
         return loc + scale * sample(StudentT(), df, 0.0, 1.0)
 
+    def information(self, df, loc, scale):
+        return (
+            Informed("loc", loc, (df + 1.0) / ((df + 3.0) * scale**2), location=True),
+            Informed("scale", log(scale), 2.0 * df / (df + 3.0)),
+            Informed("df", df, None),
+        )
+
 
 @dataclass(frozen=True)
 class HalfStudentT(Family):
@@ -90,6 +100,9 @@ class HalfStudentT(Family):
     def recentre(self, sample, df, scale):
         return scale * sample(HalfStudentT(), df, 1.0)
 
+    def information(self, df, scale):
+        return Informed("scale", log(scale), 2.0 * df / (df + 3.0), location=True), Informed("df", df, None)
+
 
 @dataclass(frozen=True)
 class Cauchy(Family):
@@ -110,6 +123,9 @@ class Cauchy(Family):
 
     def recentre(self, sample, loc, scale):
         return loc + scale * sample(Cauchy(), 0.0, 1.0)
+
+    def information(self, loc, scale):
+        return Informed("loc", loc, 0.5 / scale**2, location=True), Informed("scale", log(scale), 0.5)
 
 
 @dataclass(frozen=True)
@@ -134,6 +150,9 @@ class HalfCauchy(Family):
     def recentre(self, sample, scale):
         return scale * sample(HalfCauchy(), 1.0)
 
+    def information(self, scale):
+        return (Informed("scale", log(scale), 0.5, location=True),)
+
 
 @dataclass(frozen=True)
 class Laplace(Family):
@@ -154,6 +173,9 @@ class Laplace(Family):
 
     def recentre(self, sample, loc, scale):
         return loc + scale * sample(Laplace(), 0.0, 1.0)
+
+    def information(self, loc, scale):
+        return Informed("loc", loc, 1.0 / scale**2, location=True), Informed("scale", log(scale), 1.0)
 
 
 @dataclass(frozen=True)
@@ -178,6 +200,12 @@ class Logistic(Family):
     def recentre(self, sample, loc, scale):
         return loc + scale * sample(Logistic(), 0.0, 1.0)
 
+    def information(self, loc, scale):
+        return (
+            Informed("loc", loc, (1.0 / 3.0) / scale**2, location=True),
+            Informed("scale", log(scale), (3.0 + math.pi**2) / 9.0),
+        )
+
 
 @dataclass(frozen=True)
 class Gumbel(Family):
@@ -199,3 +227,10 @@ class Gumbel(Family):
 
     def recentre(self, sample, loc, scale):
         return loc + scale * sample(Gumbel(), 0.0, 1.0)
+
+    def information(self, loc, scale):
+        # [[1, g], [g, g² + pi²/6]] / scale² of (loc, scale), with g = EULER - 1: diagonal in loc + g scale and scale.
+        return (
+            Informed("loc", loc - (1.0 - EULER) * scale, 1.0 / scale**2, location=True),
+            Informed("scale", log(scale), GUMBEL_WIDTH),
+        )

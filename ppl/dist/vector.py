@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ir.build import cast, emit
 from ir.dims import CHAIN, Dim, TensorType
-from ir.dist import REAL, Support
+from ir.dist import REAL, Informed, Support
 from ir.errors import Diagnostic
 from ir.graph import Value
 from ir.ops.contract import Contract
@@ -33,6 +33,7 @@ from .functions import (
     log_sum_exp,
     noise,
     real,
+    sqrt,
     stirling,
     total,
     where,
@@ -94,6 +95,15 @@ class Categorical(Discrete):
         score = self._logits(p) - log(noise("exponential", source, (*dims, category)))
         position = emit(Coordinate(category, "index", 0, "i32"))
         return largest(where(equal(score, largest(score, self.over)), position, -1), self.over)
+
+    def information(self, p):
+        # sum of dp² / p over the categories, whatever p is made of; the root of 0 has no derivative.
+        if self.form == "logits":
+            root = exp(0.5 * (p - log_sum_exp(p, self.over)))
+        else:
+            share = p / total(p, [self.over])
+            root = where(share > 0.0, sqrt(where(share > 0.0, share, 1.0)), 0.0)
+        return (Informed(self.form, 2.0 * root, 1.0),)
 
 
 @dataclass(frozen=True)
@@ -176,6 +186,17 @@ class MvNormal(Family):
     def draw(self, source, dims, loc, chol):
         z = noise("normal", source, tuple(Dim(self.columns, d.size) if d.name in self.event else d for d in dims))
         return self._mix(loc, chol, z)
+
+    def _informed(self, loc, chol):
+        (k,) = self.event
+        white = emit(TriangularSolve(k, self.columns), chol, along(loc, [Dim(k, chol.type[k])]))
+        return Informed("loc", white, 1.0), Informed("chol", chol, None)
+
+    def information(self, loc, chol):
+        return self._informed(loc, chol)
+
+    def prior_information(self, u, loc, chol):
+        return self._informed(loc - u, chol)
 
     def recentre(self, sample, loc, chol):
         return self._mix(loc, chol, emit(Rename(self.event[0], self.columns), sample(Normal(), 0.0, 1.0)))

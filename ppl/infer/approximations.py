@@ -1,4 +1,4 @@
-"""Options of the optimisers and approximations: `map`, `laplace`, `advi`, `pathfinder`.
+"""Options of the optimisers and approximations: `map`, `laplace`, `advi`, `mgvi`, `pathfinder`.
 
 All work on unconstrained latents: the mode is that of the density with the log-Jacobian of the constraints in it (as
 Stan's `optimize(jacobian=true)`), which is what an approximation by a normal must be centred on. It depends on how the
@@ -22,8 +22,10 @@ from .adam import AdamAscent
 from .advi import Advi
 from .climb import Climb, ConjugateGradient, Lbfgs
 from .fit import Fit, FitInfo, FitSchedule, Fitting, fit_schedule
+from .information import Information, no_information
 from .lanczos import LanczosLaplace
 from .laplace import DenseLaplace
+from .mgvi import Mgvi
 from .options import Common
 from .pack import MOST, PACKED
 from .pathfinder import Pathfinder
@@ -199,6 +201,41 @@ class AdviOptions(Approximate):
 
     def fit(self, space: Space, target: Target) -> Advi:
         return Advi(space, target, self.samples, self.rank, self.learning_rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MgviOptions(Approximate):
+    """Metric Gaussian variational inference; of the model it needs the Fisher information of every site.
+
+    samples: pairs of mirrored draws that the mean is fitted to. tolerance: the mean has converged when a round moves it
+    by fewer posterior standard deviations. accuracy: of the linear solutions behind draws, relative; iterations: of one
+    at most. Warm-up's transitions are rounds.
+    """
+
+    samples: int = 8
+    tolerance: float = 0.1
+    accuracy: float = 1e-5
+    iterations: int = 1000
+    warmup: int = 50
+    name: ClassVar[str] = "mgvi"
+    objective: ClassVar[str | None] = "mean_lp"
+    informed: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_integer("samples", 1, 1000)
+        self._check_positive("tolerance", "0.1 posterior standard deviations")
+        self._check_real("accuracy", "between 0 and 1", lambda x: 0 < x < 1, "1e-5")
+        self._check_integer("iterations", 1, 100000)
+
+    def fit(self, space: Space, target: Target) -> Mgvi:
+        return self._fit(space, target, no_information())
+
+    def _fit(self, space: Space, target: Target, information: Information) -> Mgvi:
+        return Mgvi(space, target, information, self.samples, self.tolerance, self.accuracy, self.iterations)
+
+    def method_informed(self, space: Space, target: Target, information: Information) -> Fitting:
+        return Fitting(self._fit(space, target, information), self.thin)
 
 
 @dataclass(frozen=True, kw_only=True)

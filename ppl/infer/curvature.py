@@ -6,6 +6,8 @@ the target are linear and are derived with it. A product costs about two gradien
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 
 from ir.errors import Diagnostic
@@ -19,15 +21,20 @@ PRODUCT = 2
 
 def product(target: Target, position: Vector, direction: Vector) -> Vector:
     """-Hess l(position) direction, zero on padding; a `Diagnostic` where an operation has no forward derivative."""
+    found = forward(lambda x: target(x)[1], position, direction, "laplace")
+    return {n: -g for n, g in found.items()}
+
+
+def forward(f: Callable[[Vector], Vector], position: Vector, direction: Vector, who: str) -> Vector:
+    """The derivative of `f` along a direction, for the algorithm `who`."""
     try:
-        _, found = jax.jvp(lambda x: target(x)[1], (position,), (direction,))
+        return jax.jvp(f, (position,), (direction,))[1]
     except (NotImplementedError, TypeError, ValueError) as error:
         raise Diagnostic(
             "run",
-            f"laplace: the gradient of this model has no forward derivative ({_first_line(error)})",
+            f"{who}: the gradient of this model has no forward derivative ({_first_line(error)})",
             hint="use advi or pathfinder, which need gradients only",
         ) from error
-    return {n: -g for n, g in found.items()}
 
 
 def _first_line(error: Exception) -> str:

@@ -27,8 +27,10 @@ from ir import counter
 from ir.dims import CHAIN, TensorType
 from ir.layout import Layout, block_shape
 from ir.mesh import Mesh
+from ir.passes.information import COTANGENT
 
 from ..execute import Executable
+from .information import Information, coordinate_space, no_information, parts_of
 from .options import Common
 from .pack import Packing, packing
 from .protocol import Block, Handover, Method, State, nowhere
@@ -75,6 +77,9 @@ class Engine:
     collect: Executable | None = None
     collect_data: dict[str, jax.Array] | None = None
     keep: bool = True
+    metric: Executable | None = None
+    """The products with the Fisher information, its latents laid out as the gradient's, for options that want them."""
+    metric_data: dict[str, jax.Array] | None = None
 
     @cached_property
     def packing(self) -> Packing:
@@ -134,8 +139,10 @@ class Engine:
             state = self._abstract_state
             return self._compiled(state).lower(_words(0), state, schedule, np.int32(1), *self.inputs())
 
-    def _method(self, target: Any) -> Method:
-        return self.options.method(self.space, target)
+    def _method(self, target: Any, information: Information | None = None) -> Method:
+        if not self.options.informed:
+            return self.options.method(self.space, target)
+        return self.options.method_informed(self.space, target, information or no_information())
 
     def _start(self, words: Any, begin: Handover) -> Any:
         begin, held = enter(begin, self.options.only)
@@ -198,12 +205,14 @@ class Engine:
         held = [self.data[i.name] for i in self.gradient.program.inputs if i.role == "data"]
         if self.collect is not None:
             held += [(self.collect_data or {})[i.name] for i in self.collect.program.inputs if i.role == "data"]
+        if self.metric is not None:
+            held += [(self.metric_data or {})[i.name] for i in self.metric.program.inputs if i.role == "data"]
         return held
 
     def _body(self, words: Any, state: Held, schedule: Any, limit: Any, *extra: jax.Array) -> Block:
         inputs, held = self.gradient.program.inputs, state.held.position
-        count = sum(i.role == "data" for i in inputs)
-        mine, theirs = list(extra[:count]), list(extra[count:])
+        left = iter(extra)
+        mine, theirs, told = ([next(left) for _ in range(n)] for n in self._counts())
 
         def target(position: Vector) -> tuple[jax.Array, Vector]:
             moved = self.packing.unpack(position)
@@ -221,8 +230,25 @@ class Engine:
             wanted = self.collect.program.inputs
             return self.collect.block(*(position[i.name] if i.role == "latent" else next(data) for i in wanted))
 
-        block = self._method(target).advance(words, state.inner, schedule, limit, collect)
+        def parts(position: Vector, w: Vector) -> tuple[Vector, Vector, Vector]:
+            assert self.metric is not None
+            moved, data = self.packing.unpack(position), iter(told)
+            given = moved | held | {COTANGENT + n: x for n, x in w.items()}
+            inputs = self.metric.program.inputs
+            made = self.metric.block(*(next(data) if i.role == "data" else given[i.name] for i in inputs))
+            value, root, gradient = parts_of(made)
+            return value, root, self.packing.pack({n: gradient[n] for n in moved})
+
+        information = None
+        if self.metric is not None:
+            information = Information(coordinate_space(self.metric, self.space, site_of), parts)
+        block = self._method(target, information).advance(words, state.inner, schedule, limit, collect)
         return block._replace(state=Held(block.state, state.held))
+
+    def _counts(self) -> list[int]:
+        """How many data inputs the gradient's, the collecting and the metric program have."""
+        programs = (self.gradient, self.collect, self.metric)
+        return [len(e.program.inputs_of("data")) if e is not None else 0 for e in programs]
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -248,6 +274,9 @@ class Engine:
         )  # fmt: skip
         if self.collect is not None:
             held = zip(self.collect.program.inputs, self.collect.in_specs, strict=True)
+            specs += tuple(s for i, s in held if i.role == "data")
+        if self.metric is not None:
+            held = zip(self.metric.program.inputs, self.metric.in_specs, strict=True)
             specs += tuple(s for i, s in held if i.role == "data")
         chain = self._chain_spec()
         draws = {n: P(s[0] if len(s) else None, None, *s[1:]) for n, s in self.draw_specs().items()}

@@ -14,6 +14,7 @@ import numpy as np
 
 from ir.errors import Diagnostic
 
+from .information import Information
 from .protocol import Info, Method, Target
 from .space import Space
 
@@ -54,6 +55,8 @@ class Common:
     """Whether, without a warm-up, it goes on from a handover as it would have from its own warm-up."""
     fits: ClassVar[bool] = False
     """Whether its draws come from an approximation: states between its blocks are then no draws of the posterior."""
+    informed: ClassVar[bool] = False
+    """Whether it is made by `method_informed`, with the Fisher information of the model."""
     pooled: ClassVar[bool] = False
     """Whether its chains are the particles of one population: a run shows their draws as those of one chain."""
 
@@ -109,6 +112,10 @@ class Common:
 
     def method(self, space: Space, target: Target) -> Method:
         """The algorithm on a space."""
+        raise NotImplementedError
+
+    def method_informed(self, space: Space, target: Target, information: Information) -> Method:
+        """The algorithm on a space, where it is `informed`."""
         raise NotImplementedError
 
     def stages(self) -> tuple[Common, ...]:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from ir.errors import Diagnostic
 
-from .approximations import AdviOptions, LaplaceOptions, MapOptions, PathfinderOptions
+from .approximations import AdviOptions, LaplaceOptions, MapOptions, MgviOptions, PathfinderOptions
 from .blocks import GibbsOptions, with_blocks
 from .direct import ExactOptions, SliceOptions
 from .hamiltonian import HmcOptions, NutsOptions
@@ -81,6 +81,7 @@ _PROGRAMS: dict[str, type[Common]] = {
     **{"chees": CheesOptions, "slice": SliceOptions, "exact_gaussian": ExactOptions},
     **{"gibbs": GibbsOptions, "smc": SmcOptions, "auto": AutoOptions},
     **{"map": MapOptions, "laplace": LaplaceOptions, "advi": AdviOptions, "pathfinder": PathfinderOptions},
+    "mgvi": MgviOptions,
 }
 
 
@@ -153,6 +154,11 @@ def laplace(**options: Any) -> LaplaceOptions:
 def advi(**options: Any) -> AdviOptions:
     """Gaussian variational inference, mean-field or of low rank: `advi(rank=0, samples=1, learning_rate=0.05)`."""
     return from_options("advi", options)  # type: ignore[return-value]
+
+
+def mgvi(**options: Any) -> MgviOptions:
+    """Metric Gaussian variational inference, for fields: `mgvi(samples=8, draws=1000)`."""
+    return from_options("mgvi", options)  # type: ignore[return-value]
 
 
 def pathfinder(**options: Any) -> PathfinderOptions:

@@ -233,14 +233,38 @@ class _Setup:
         collect = posterior.executable(collect_program(posterior, kept, chains, free), fixed)
         data = _abstract_data(gradient) if abstract else posterior.hoisted(gradient)
         *first, last = options.stages()
-        engines = [Engine(gradient, data, stage, block_length(stage), keep=False) for stage in first]
+        metric = _Metric.make(posterior, options, gradient, abstract)
+        engines = [
+            Engine(gradient, data, stage, block_length(stage), keep=False, **metric.of(stage)) for stage in first
+        ]
         if free and any(collect.plan.output_layout(collect.program, f"free:{n}") != x for n, x in fixed.items()):
             raise InternalError("the latents of draws left a block in other layouts than predictions take them in")
         length = block_length(last, sum(v.type.size * v.type.itemsize for _, v in collect.program.outputs))
         collected = _abstract_data(collect) if abstract else _store_data(posterior, collect)
-        engines.append(Engine(gradient, data, last, length, collect, collected))
+        engines.append(Engine(gradient, data, last, length, collect, collected, **metric.of(last)))
         reduction = Reduction(collect, tuple(kept.moments)) if kept.moments else None
         return cls(tuple(engines), after, kept, reduction)
+
+
+@dataclass(frozen=True, eq=False)
+class _Metric:
+    """The products with the Fisher information, planned where a stage of the program wants them."""
+
+    metric: Executable | None = None
+    metric_data: dict[str, Any] | None = None
+
+    @classmethod
+    def make(cls, posterior: Posterior, options: Common, gradient: Executable, abstract: bool) -> _Metric:
+        if not any(stage.informed for stage in options.stages()):
+            return cls()
+        metric = posterior.metric_program(gradient, options.chains, options.copies())
+        if abstract:
+            return cls(metric, _abstract_data(metric))
+        return cls(metric, posterior.hoisted(metric, posterior.metric_programs[0]))
+
+    def of(self, stage: Common) -> dict[str, Any]:
+        """An engine's arguments."""
+        return {"metric": self.metric, "metric_data": self.metric_data} if stage.informed else {}
 
 
 def str_plan(gradient: Executable) -> str:

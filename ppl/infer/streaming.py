@@ -30,7 +30,7 @@ from ir.graph import Value
 from ..execute import Executable
 from .engine import site_of
 from .space import Site
-from .tracers_of import trace, tracer_specs
+from .tracers_of import powers, trace, tracer_specs
 
 
 class Moments(NamedTuple):
@@ -96,9 +96,10 @@ class Reduction:
         for name, site in self.sites.items():
             x = draws[name]
             flat = x.reshape(-1, *x.shape[2:])
-            own = {n: v.reshape(*x.shape[:2], *v.shape[1:]) for n, v in trace(site, flat).items()}
+            own = trace(site, flat)
             axes = tuple(a for held in site.split for a in held)
-            tracers |= lax.psum(own, axes) if axes else own
+            own = (lax.psum(own, axes) if axes else own) | powers(site, flat)
+            tracers |= {n: v.reshape(*x.shape[:2], *v.shape[1:]) for n, v in own.items()}
 
             def one(k: jax.Array, moments: Moments, x: jax.Array = x) -> Moments:
                 count = (before + k + np.int32(1)).astype(jnp.float64)

@@ -5,6 +5,8 @@ Of a quantity `white` these are, per draw,
     white~pixel       elements at places chosen by the hash of the name; the labels of the dim are row-major places
     white~projection  sums with random signs over sqrt(n): of white noise each has variance 1
     white~square      the mean of squares
+    white~power       the mean square of a few plane waves of each band of wavenumbers (`ppl.infer.waves`); the labels
+                      of the dim are the bands' middle frequencies [cycles per element]
 
 They are made on the devices from blocks, each holding its own share, and are the same numbers on any mesh. A name with
 `~` is none that a model can have.
@@ -25,6 +27,7 @@ from ..io.store import Spec
 from .space import Site
 from .tracers import choose_places, sign_bits
 from .tracers import elements as elements_at
+from .waves import choose_bands, power
 
 PIXELS = 256
 PROJECTIONS = 32
@@ -36,22 +39,27 @@ MARK = "~"
 
 def tracer_specs(name: str, t: TensorType) -> dict[str, Spec]:
     """What a store keeps of each tracer of a quantity; `t` is without the chain dim."""
-    pixels = len(_places(name, t.shape))
+    pixels, bands = len(_places(name, t.shape)), len(choose_bands(name, t.shape))
+    waves = {f"{name}{MARK}power": Spec((f"{name}{MARK}frequency",), (bands,))} if bands else {}
     return {
         f"{name}{MARK}pixel": Spec((f"{name}{MARK}place",), (pixels,)),
         f"{name}{MARK}projection": Spec((f"{name}{MARK}sign",), (PROJECTIONS,)),
         f"{name}{MARK}square": Spec(),
+        **waves,
     }
 
 
 def tracer_coords(name: str, t: TensorType) -> dict[str, np.ndarray]:
     """The labels of the tracers' dims."""
-    return {f"{name}{MARK}place": _places(name, t.shape)}
+    bands = choose_bands(name, t.shape)
+    middles = {f"{name}{MARK}frequency": np.array([math.sqrt(b.low * b.high) for b in bands])} if bands else {}
+    return {f"{name}{MARK}place": _places(name, t.shape), **middles}
 
 
 def trace(site: Site, x: jax.Array) -> dict[str, jax.Array]:
-    """This block's share of every tracer of x[B, ...], float64[B, ...]: their sums over the axes that cut the site.
+    """This block's share of every tracer of x[B, ...] that is a sum, float64[B, ...]: of all but the powers.
 
+    The tracers are their sums over the axes that cut the site.
     B counts draws of chains. What lies on padding is not read.
     """
     count, (sums, square) = math.prod(site.shape), _sums(site, x)
@@ -60,6 +68,11 @@ def trace(site: Site, x: jax.Array) -> dict[str, jax.Array]:
         f"{site.name}{MARK}projection": sums / np.float64(math.sqrt(count)),
         f"{site.name}{MARK}square": square / np.float64(count),
     }
+
+
+def powers(site: Site, x: jax.Array) -> dict[str, jax.Array]:
+    """The tracers of x[B, ...] that are no sums, float64[B, bands], over all devices; none where there are no bands."""
+    return {f"{site.name}{MARK}power": power(site, x)} if choose_bands(site.name, site.shape) else {}
 
 
 def _sums(site: Site, x: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -39,7 +39,9 @@ STATISTICS = {
     "step_size": "integrator step",
     "converged": "whether the fit that draws come from has met its criteria",
     "failed": "whether the draw, or the fit that it comes from, is not usable",
-    "gradient_norm": "norm of the gradient at the mode; of a dense laplace its distance from the mode [sd]",
+    "gradient_norm": "norm of the gradient at the mode; of a dense laplace its distance from the mode [sd]; "
+    "of mgvi how far the latest round moved the mean [sd]",
+    "mean_lp": "mean log density of the approximation's samples",
     "elbo": "evidence lower bound of the approximation",
     "log_evidence": "log evidence by the quadratic model at the mode",
     "log_weight": "log density minus that of the approximation, at the draw",

@@ -64,7 +64,7 @@ def find_warnings(
     found = [
         *_not_finite(draws, summary),
         *_stuck(draws),
-        *_mixing(summary, population=bool(draws.attrs.get("population"))),
+        *_mixing(summary, bool(draws.attrs.get("population")), sampled=draws.statistic("mean_lp") is not None),
         *_divergences(draws),
         *_depth(draws, depth),
         *_energy(draws),
@@ -116,7 +116,8 @@ def _stuck(draws: Draws) -> Iterator[Finding]:
         )
 
 
-def _mixing(summary: Summary, population: bool) -> Iterator[Finding]:
+def _mixing(summary: Summary, population: bool, sampled: bool) -> Iterator[Finding]:
+    """`sampled`: every chain's draws are of a fit to samples of its own, and independent."""
     entries = [(r.name, r.rhat, min(r.ess_bulk, r.ess_tail)) for r in summary.rows]
     entries += [(f.name, f.rhat[2], min(f.ess_bulk[0], f.ess_tail[0])) for f in summary.fields]
     high = sorted([(rhat, name) for name, rhat, _ in entries if rhat > RHAT], reverse=True)
@@ -127,14 +128,17 @@ def _mixing(summary: Summary, population: bool) -> Iterator[Finding]:
             "problem" if clear else "caution",
             f"The chains do not agree: R-hat is above {RHAT} for {_names([n for _, n in high])} "
             f"(largest {high[0][0]:.3f}, for {high[0][1]}{'' if clear else ', in a few elements'})",
-            "The draws are not yet from one distribution. Run longer (more warm-up and more draws); if it stays, look "
-            "at the trace plot: chains in different places mean several modes or a parameter that the data do not "
+            "Every chain's mean is fitted to samples of its own, too few of them. Raise `samples` (four times as many "
+            "halve the differences); if they stay, the fits ended in different places: start from map."
+            if sampled
+            else "The draws are not yet from one distribution. Run longer (more warm-up and more draws); if it stays, "
+            "look at the trace plot: chains in different places mean several modes or a parameter that the data do not "
             "determine, slow drift means a model to be reparameterised.",
             tuple(n for _, n in high),
         )
     needed = ESS_PER_CHAIN * summary.num_chains
     low = sorted((ess, name) for name, _, ess in entries if ess < needed)
-    if low:
+    if low and not (high and sampled):
         yield Finding(
             "caution" if low[0][0] > needed / 4 else "problem",
             f"Few effective draws: fewer than {needed} ({ESS_PER_CHAIN} per chain) for {_names([n for _, n in low])} "
@@ -271,6 +275,26 @@ def _equipartition(draws: Draws) -> Iterator[Finding]:
             "draws), or steps of an unadjusted sampler are too long (a smaller energy_variance, or ppl.mams).",
             (site,),
         )
+    yield from _equipartition_of_bands(draws)
+
+
+def _equipartition_of_bands(draws: Draws) -> Iterator[Finding]:
+    """The same for the plane waves of a band of wavenumbers."""
+    for site, told in (draws.attrs.get("virial") or {}).items():
+        bad = []
+        for band in told.get("bands", ()):
+            mean, error = band["mean"], band["error"]
+            if mean is not None and error is not None and abs(mean - 1) > max(VIRIAL, VIRIAL_ERRORS * error):
+                bad.append(f"{band['low']:.2g} to {band['high']:.2g}: {mean:.2f} ± {error:.2g}")
+        if bad:
+            yield Finding(
+                "problem",
+                f"Equipartition fails for waves of {site}, by cycles per element ({'; '.join(bad)}) instead of 1",
+                "Below 1 these scales are spread less widely than the posterior is: the chains have not come to them, "
+                "or move along them slowly. Lengthen the warm-up, draw more, or write the field so that its prior is "
+                "white.",
+                (site,),
+            )
 
 
 def _unconverged(draws: Draws) -> Iterator[Finding]:
@@ -284,7 +308,8 @@ def _unconverged(draws: Draws) -> Iterator[Finding]:
         f"The fit has not converged in {_chains(bad)}",
         "Its draws are of wherever it stopped. Give it more iterations (warmup), other starting values, or another "
         "optimiser; if the log density rises without end, the posterior has no mode: give every quantity a proper "
-        "prior. For laplace with Lanczos draws, raise `steps`.",
+        "prior. For laplace with Lanczos draws, raise `steps`; for mgvi, whose solutions may not have converged, "
+        "`iterations`.",
         tuple(f"chain {c}" for c in bad.tolist()),
     )
 
@@ -316,7 +341,7 @@ def _weights(draws: Draws) -> Iterator[Finding]:
             "problem" if bad.size == len(k) else "caution",
             f"The approximation is poor in {_chains(bad)}: Pareto k-hat is {np.nanmax(k):.2f}, above {KHAT}",
             "It misses a part of the posterior, and its means and intervals are those of the approximation. Start "
-            "nuts from it, try a richer one (advi with a rank), or write scales non-centred.",
+            "nuts from it, try a richer one (mgvi, advi with a rank), or write scales non-centred.",
             tuple(f"chain {c}" for c in bad.tolist()),
         )
 

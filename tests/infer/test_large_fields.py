@@ -20,6 +20,7 @@ from ppl.infer.options import Common
 from ppl.infer.protocol import Block, Handover
 from ppl.infer.space import Site
 from ppl.infer.virial import Virial
+from ppl.infer.waves import choose_bands, project
 from ppl.report import find_warnings, summarize
 from ppl.report.summary import FieldRow
 from tests.infer.test_programs_run import Flags
@@ -184,6 +185,12 @@ def test_tracers_are_those_of_the_field_on_any_mesh(one, split):
         np.testing.assert_allclose(
             ran.draws["posterior"]["shifted~square"].values, (ran.whole["shifted"] ** 2).mean((-2, -1)), rtol=1e-12
         )
+        waves = np.fft.fft2(white, norm="ortho")
+        bands = choose_bands("white", SHAPE)
+        for k, band in enumerate(bands):
+            expected = (np.abs(waves[..., band.modes[:, 0], band.modes[:, 1]]) ** 2).mean(-1)
+            np.testing.assert_allclose(posterior["white~power"].values[..., k], expected, rtol=1e-10)
+            assert band.low < ran.draws.coords["white~frequency"][k] < band.high
     for name in ("white~pixel", "white~projection", "white~square", "shifted~projection"):
         a, b = (ran.draws["posterior"][name].values for ran in (one, split))
         # The map in float32 enlarges what other instructions round otherwise, by up to 1.9 a draw.
@@ -221,6 +228,7 @@ def test_tracers_are_summarised_and_diagnosed(one):
     summary = summarize(one.draws)
     row = summary["white~pixel"]
     assert isinstance(row, FieldRow) and row.checked == row.elements == len(one.draws.coords["white~place"])
+    assert isinstance(summary["white~power"], FieldRow) and summary["white~power"].elements > 3
     assert isinstance(summary["white~projection"], FieldRow) and np.isfinite(summary["white~square"].rhat)
     # The chains hardly mix in ten draws: tracers tell, although no draw of the field is kept.
     assert any("white~" in place for f in find_warnings(one.draws, summary) for place in f.where)
@@ -231,6 +239,10 @@ def test_a_run_tells_equipartition_of_large_sites_only(one, split):
     assert set(a) == set(b) == {"white"} and a["white"]["values"] == b["white"]["values"] == CHAINS * 3
     assert a["white"]["error"] > 0  # of six batches
     np.testing.assert_allclose(a["white"]["mean"], b["white"]["mean"], rtol=1e-5)
+    assert len(a["white"]["bands"]) > 3
+    for one_band, split_band in zip(a["white"]["bands"], b["white"]["bands"], strict=True):
+        assert one_band["low"] == split_band["low"] < one_band["high"] == split_band["high"]
+        np.testing.assert_allclose(one_band["mean"], split_band["mean"], rtol=1e-4)
 
 
 def test_moments_of_no_draws_are_not_numbers(one):
@@ -261,3 +273,49 @@ def test_equipartition_gives_the_square_of_the_spread(name, spread, request):
     # The variance of a value is at most about 3/d: 24 of them.
     assert told["values"] == CHAINS * count and 0.2 < told["error"] / math.sqrt(3 / (24 * math.prod(SHAPE))) < 2
     assert abs(told["mean"] - spread**2) < 5 * math.sqrt(3 / (24 * math.prod(SHAPE)))
+
+
+@pytest.mark.parametrize("name", ["one", "split"])
+def test_equipartition_of_bands_tells_the_scales_that_are_not_spread(name, request):
+    """White noise whose waves below 0.1 cycles per element are scaled by 0.6: there the square of it is told."""
+    engine, rng = request.getfixturevalue(name).engine, np.random.default_rng(8)
+    count = 60
+    frequency = np.hypot(np.fft.fftfreq(SHAPE[0])[:, None], np.fft.fftfreq(SHAPE[1]))
+    begin = request.getfixturevalue(name).result.handover
+
+    def state(spread):
+        noise = np.fft.fft2(spread * rng.normal(size=(CHAINS, *SHAPE))) * np.where(frequency < 0.1, 0.6, 1.0)
+        white = np.zeros(engine.stored_types()["white"][0], np.float32)
+        white[:, : SHAPE[0], : SHAPE[1]] = np.fft.ifft2(noise).real
+        position = {
+            n: jax.device_put(white if n == "white" else np.zeros(CHAINS, np.float32), like.sharding)
+            for n, like in begin.state.position.items()
+        }
+        return engine.start(0, Handover(engine.stand(position)))
+
+    virial = Virial(engine, state(0.0), count)
+    for _ in range(count):
+        virial.add(state(1.0))
+    bands = virial.attrs()["virial"]["white"]["bands"]
+    below = [b for b in bands if b["high"] < 0.1]
+    above = [b for b in bands if b["low"] > 0.1]
+    assert len(below) > 1 and len(above) > 1
+    for group, expected in ((below, 0.36), (above, 1.0)):
+        for band in group:
+            # A mean of at least 120 x 2 waves, each |z|^2 of a complex normal (sd 1): 5 sigma.
+            assert abs(band["mean"] - expected) < 5 * expected / math.sqrt(240), band
+            assert 0 < band["error"] < 0.1
+
+
+def test_waves_are_those_of_a_transform_and_each_is_there_once():
+    for shape in ((33, 37), (9, 10, 11), (1201,)):
+        bands = choose_bands("white", shape)
+        modes = np.concatenate([b.modes for b in bands])
+        both = np.concatenate([modes, -modes])
+        assert len(np.unique(both, axis=0)) == 2 * len(modes) and (np.abs(modes).sum(axis=1) > 0).all()
+        x = np.random.default_rng(1).normal(size=(2, *shape))
+        with jax.enable_x64(True):
+            found = np.asarray(jax.jit(lambda x, s=shape, m=modes: project(Site("white", s), x, m))(x))
+        transform = np.fft.fftn(x, axes=range(1, x.ndim), norm="ortho")
+        expected = np.stack([transform[(slice(None), *m)] for m in modes])
+        np.testing.assert_allclose(found[:, 0] + 1j * found[:, 1], expected, atol=1e-12)

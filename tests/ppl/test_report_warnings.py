@@ -108,6 +108,19 @@ def test_equipartition_that_fails_is_a_problem(site, words):
     assert finding.severity == "problem" and finding.where == ("white",) and words in str(finding)
 
 
+def test_equipartition_that_fails_on_some_scales_names_them():
+    bands = [
+        {"low": 0.01, "high": 0.03, "mean": 0.4, "error": 0.02},
+        {"low": 0.03, "high": 0.1, "mean": 0.7, "error": 0.2},  # not significant
+        {"low": 0.1, "high": 0.5, "mean": 1.01, "error": 0.001},
+        {"low": 0.5, "high": 0.7, "mean": None, "error": None},
+    ]
+    site = {"mean": 1.0, "error": 0.01, "values": 80, "bands": bands}
+    (finding,) = find_warnings(run(attrs={"virial": {"white": site}}))
+    assert finding.severity == "problem" and finding.where == ("white",)
+    assert "0.01 to 0.03: 0.40 ± 0.02)" in finding.what
+
+
 @pytest.mark.parametrize("stat", ["tree_depth", "reached_max_treedepth"])
 def test_depth_limit(stat):
     values = np.full((CHAINS, DRAWS), 4) if stat == "tree_depth" else np.zeros((CHAINS, DRAWS), bool)
