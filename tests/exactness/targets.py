@@ -115,7 +115,7 @@ def funnel(centred: bool) -> Case:
     )
 
 
-WIDTH = 0.3
+WIDTH = 0.5
 BANANA = f"""
 model banana                               # pairs along a parabola: Rosenbrock's function as a density
 dim i

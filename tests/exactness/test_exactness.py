@@ -10,7 +10,7 @@ import pytest
 
 from ppl.io import Draws
 from tests.exactness import judge, targets
-from tests.exactness.table import CASES, TABLE
+from tests.exactness.table import CASES, FAST, TABLE
 
 
 def _parameters():
@@ -39,6 +39,11 @@ def test_independent_draws_have_the_moments_of_the_case(name):
     assert abs(means / errors[0]).max() < 5, case.labels[abs(means / errors[0]).argmax()]
     off = abs((squares - 1) / errors[1])
     assert off.max() < 5, case.labels[off.argmax()]
+
+
+def test_the_fast_cells_are_in_the_table():
+    assert {cell.name for cell in TABLE} >= FAST
+    assert len({cell.name for cell in TABLE}) == len(TABLE)
 
 
 def test_what_is_off_by_the_tolerance_is_found_out():
