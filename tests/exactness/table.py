@@ -6,6 +6,7 @@ For `fitted` and `at_the_mode` it is what a fit may be off by.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "funnel recentred": lambda: targets.funnel(centred=False),
     "funnel": lambda: targets.funnel(centred=True),
     "banana": lambda: targets.banana(6),
+    "banana of 4 dims": lambda: targets.banana(2),
     "mixture": lambda: targets.mixture(1.2, (1.0, 0.7)),
     "two modes": lambda: targets.mixture(2.0, (0.5, 0.4)),
     "wiener 64²": lambda: fields.wiener((64, 64), 1.0, 4.0),
@@ -114,11 +116,13 @@ def _curved() -> list[Cell]:
             Cell(case, "chees", ppl.chees(draws=2000, **careful), tolerance),
             Cell(case, "mams", ppl.mams(draws=8000), tolerance),
             Cell(case, "mclmc", ppl.mclmc(draws=200_000, thin=20), tolerance, judge.unadjusted),
-            Cell(case, "slice", ppl.slice(draws=8000), tolerance),
             Cell(case, "smc", ppl.smc(particles=1000), tolerance, judge.by_populations, runs=12),
         ]
     return [
         *cells,
+        Cell("funnel recentred", "slice", ppl.slice(draws=8000), 0.1),
+        Cell("banana of 4 dims", "slice", ppl.slice(draws=60_000, thin=10), 0.15),
+        Cell("mixture", "slice", ppl.slice(draws=8000), 0.1),
         Cell("banana", "gibbs", ppl.gibbs(x=ppl.nuts(), y=ppl.exact_gaussian(), draws=10_000), 0.1),
         Cell("funnel", "gibbs", ppl.gibbs(v=ppl.slice(), x=ppl.exact_gaussian(), draws=50_000, chains=8), 0.1),
         Cell("funnel", "nuts", ppl.nuts(), 1.0, judge.reported),
@@ -148,6 +152,7 @@ def _fields() -> list[Cell]:
         Cell(plane, "chees", ppl.chees(draws=400, warmup=250), 0.2),
     ]
     exact, walk = ppl.exact_gaussian(), ppl.mclmc()
+    extensive = functools.partial(judge.unadjusted, single=judge.EXTENSIVE)
     return [
         *cells,
         Cell(joint, "nuts", ppl.nuts(draws=600, warmup=200), 0.25),
@@ -156,7 +161,8 @@ def _fields() -> list[Cell]:
         Cell(joint, "hmc three_stage", ppl.hmc(draws=1500, warmup=300, steps=4, integrator="three_stage"), 0.2),
         Cell(joint, "chees", ppl.chees(draws=500, warmup=300), 0.2),
         Cell(joint, "mams", ppl.mams(draws=1500, warmup=300), 0.2),
-        Cell(joint, "mclmc", ppl.mclmc(draws=30_000, thin=20), 0.2, judge.unadjusted),
+        Cell(joint, "mclmc", ppl.mclmc(draws=30_000, thin=20), 0.2, extensive),
+        Cell(joint, "mclmc, short steps", ppl.mclmc(draws=80_000, thin=40, energy_variance=5e-6), 0.2, extensive),
         Cell(joint, "gibbs", ppl.gibbs(white=exact, ln_amp=ppl.nuts(), draws=1000, warmup=100), 0.3),
         Cell(joint, "gibbs with mclmc", ppl.gibbs(white=walk, ln_amp=ppl.nuts(), draws=3000, warmup=1000), 0.3),
     ]
