@@ -52,12 +52,14 @@ def by_chains(case: Case, result: Any, tolerance: float) -> Verdict:
     return _verdict(np.concatenate([shift / error, *others.values()]), labels, error, tolerance)
 
 
-def unadjusted(case: Case, result: Any, tolerance: float, single: float = SINGLE) -> Verdict:
+def unadjusted(
+    case: Case, result: Any, tolerance: float, single: float = SINGLE, told_as: str = "energy_variance"
+) -> Verdict:
     """The root mean square of the biases of latents' moments within what the run's energy errors state; that of one
     moment within `single` times that, and `worst_z` is of the rest. A mean over n latents' moments, all off by the same
     part of their deviation, is off by sqrt(n) times that part of its own."""
     shift, error = _estimate(case, result)
-    realised = float(result.draws.statistic("energy_variance").mean())
+    realised = float(result.draws.statistic(told_as).mean())
     bound = squared_bias(realised) ** 0.5
     rest = np.sign(shift) * np.maximum(abs(shift) - single * bound * case.latents**0.5, 0) / error
     made = _verdict(rest, case.labels, error, tolerance)

@@ -123,7 +123,7 @@ def _curved() -> list[Cell]:
         Cell("funnel recentred", "slice", ppl.slice(draws=8000), 0.1),
         Cell("banana of 4 dims", "slice", ppl.slice(draws=60_000, thin=10), 0.15),
         Cell("mixture", "slice", ppl.slice(draws=8000), 0.1),
-        Cell("banana", "gibbs", ppl.gibbs(x=ppl.nuts(), y=ppl.exact_gaussian(), draws=10_000), 0.1),
+        Cell("banana of 4 dims", "gibbs", ppl.gibbs(x=ppl.nuts(), y=ppl.exact_gaussian(), draws=30_000), 0.3),
         Cell("funnel", "gibbs", ppl.gibbs(v=ppl.slice(), x=ppl.exact_gaussian(), draws=50_000, chains=8), 0.1),
         Cell("funnel", "nuts", ppl.nuts(), 1.0, judge.reported),
         Cell("funnel", "hmc", ppl.hmc(), 1.0, judge.reported),
@@ -148,11 +148,12 @@ def _fields() -> list[Cell]:
         ]
     cells += [
         Cell(plane, "hmc minimal_norm", ppl.hmc(steps=4, integrator="minimal_norm", **short), 0.2),
-        Cell(plane, "hmc three_stage", ppl.hmc(steps=2, integrator="three_stage", **short), 0.2),
+        Cell(plane, "hmc three_stage", ppl.hmc(steps=2, integrator="three_stage", **short), 0.25),
         Cell(plane, "chees", ppl.chees(draws=400, warmup=250), 0.2),
     ]
     exact, walk = ppl.exact_gaussian(), ppl.mclmc()
     extensive = functools.partial(judge.unadjusted, single=judge.EXTENSIVE)
+    of_block = functools.partial(extensive, told_as="energy_variance_white")
     return [
         *cells,
         Cell(joint, "nuts", ppl.nuts(draws=600, warmup=200), 0.25),
@@ -164,7 +165,9 @@ def _fields() -> list[Cell]:
         Cell(joint, "mclmc", ppl.mclmc(draws=30_000, thin=20), 0.2, extensive),
         Cell(joint, "mclmc, short steps", ppl.mclmc(draws=80_000, thin=40, energy_variance=5e-6), 0.2, extensive),
         Cell(joint, "gibbs", ppl.gibbs(white=exact, ln_amp=ppl.nuts(), draws=1000, warmup=100), 0.3),
-        Cell(joint, "gibbs with mclmc", ppl.gibbs(white=walk, ln_amp=ppl.nuts(), draws=3000, warmup=1000), 0.3),
+        Cell(
+            joint, "gibbs with mclmc", ppl.gibbs(white=walk, ln_amp=ppl.nuts(), draws=3000, warmup=1000), 0.3, of_block
+        ),
     ]
 
 
