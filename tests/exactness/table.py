@@ -114,7 +114,7 @@ def _curved() -> list[Cell]:
             Cell(case, "hmc minimal_norm", ppl.hmc(draws=8000, integrator="minimal_norm", **careful), tolerance),
             Cell(case, "hmc three_stage", ppl.hmc(draws=8000, integrator="three_stage", **careful), tolerance),
             Cell(case, "chees", ppl.chees(draws=2000, **careful), tolerance),
-            Cell(case, "mams", ppl.mams(draws=8000), tolerance),
+            Cell(case, "mams", ppl.mams(draws=12_000), tolerance),
             Cell(case, "mclmc", ppl.mclmc(draws=200_000, thin=20), tolerance, judge.unadjusted),
             Cell(case, "smc", ppl.smc(particles=1000), tolerance, judge.by_populations, runs=12),
         ]
@@ -143,7 +143,8 @@ def _fields() -> list[Cell]:
             Cell(case, "mams", ppl.mams(draws=draws, warmup=200), tolerance),
             Cell(case, "mclmc", ppl.mclmc(draws=10 * draws, warmup=2000), tolerance, judge.unadjusted),
             Cell(case, "exact_gaussian", ppl.exact_gaussian(draws=draws), tolerance),
-            Cell(case, "map", ppl.map(), 0.03, judge.at_the_mode),
+            # It ends within 1e-8 of the log density, some -5e4: a single mode may be 0.03 deviations off.
+            Cell(case, "map", ppl.map(), 0.06, judge.at_the_mode),
             Cell(case, "laplace", ppl.laplace(draws=draws), tolerance, judge.normal),
         ]
     cells += [
