@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
-from .gibbs import Gibbs, Part, Sweeps, info_type, part_of
+from .gibbs import OF_BLOCKS, Gibbs, Part, Sweeps, info_type, part_of
 from .options import STATISTICS, Common
 from .protocol import Target
 from .space import Space
@@ -144,9 +144,11 @@ class GibbsOptions(Common):
     def statistics(self, info: Any) -> dict[str, np.ndarray]:
         told = super().statistics(info)
         for number, (names, inner) in enumerate(self._samplers(("rest",))):
-            for field in ("accept_stat", "step_size"):
+            for field in OF_BLOCKS:
                 if field in inner.info._fields:
-                    told[f"{STATISTICS[field][0]}_{names[0]}"] = np.asarray(getattr(info, f"{field}_{number}"))
+                    told[f"{STATISTICS.get(field, (field,))[0]}_{names[0]}"] = np.asarray(
+                        getattr(info, f"{field}_{number}")
+                    )
         return told
 
 

@@ -67,10 +67,14 @@ class _Carry(NamedTuple):
     info: Any
 
 
+OF_BLOCKS = ("accept_stat", "step_size", "energy_variance")
+"""What is told of each block; the last says how far off an unadjusted one is."""
+
+
 @lru_cache
 def info_type(blocks: int) -> Any:
     """The info of a sweep over so many blocks: sums over them, and per block what its method tells (NaN if nothing)."""
-    each = [f"{field}_{b}" for b in range(blocks) for field in ("accept_stat", "step_size")]
+    each = [f"{field}_{b}" for b in range(blocks) for field in OF_BLOCKS]
     return namedtuple("GibbsInfo", ["log_density", "leapfrogs", "divergent", *each])
 
 
@@ -135,7 +139,7 @@ class Gibbs:
         draws = {n: zeros(v, length // self.thin) for n, v in kept.items()}
         real = jnp.zeros((chains, length), jnp.float64)
         whole, no = jnp.zeros((chains, length), jnp.int32), jnp.zeros((chains, length), bool)
-        info = info_type(len(self.parts))(real, whole, no, *(real,) * (2 * len(self.parts)))
+        info = info_type(len(self.parts))(real, whole, no, *(real,) * (len(OF_BLOCKS) * len(self.parts)))
         carry = _Carry(state, jnp.int32(0), draws, info)
         carry = lax.while_loop(lambda c: c.done < jnp.asarray(limit, jnp.int32), sweep, carry)
         return Block(self._renewed(carry.parts), carry.draws, carry.info, jnp.zeros(chains, bool))
@@ -182,7 +186,7 @@ class Gibbs:
         leapfrogs = sum(jnp.sum(t.leapfrogs, axis=1, dtype=jnp.int32) + 1 for t in told)
         divergent = sum(jnp.any(t.divergent, axis=1) for t in told) > 0
         mean = lambda t, field: jnp.mean(getattr(t, field, nothing).astype(jnp.float64), axis=1)  # noqa: E731
-        each = [mean(t, field) for t in told for field in ("accept_stat", "step_size")]
+        each = [mean(t, field) for t in told for field in OF_BLOCKS]
         return info_type(len(told))(log_density, leapfrogs, divergent, *each)
 
 

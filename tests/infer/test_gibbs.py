@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ir.errors import Diagnostic
-from ppl.infer.program import exact_gaussian, from_options, gibbs, hmc, nuts, slice
+from ppl.infer.program import exact_gaussian, from_options, gibbs, hmc, mclmc, nuts, slice
 from ppl.infer.space import Space
 from tests.infer.driven import Driven
-from tests.infer.targets import correlated, largest_t
+from tests.infer.targets import correlated, gaussian, largest_t
 
 CHAINS = 16
 SPACE = Space.single({"u": (), "v": ()}, CHAINS)
@@ -44,6 +44,18 @@ def test_two_samplers_share_a_correlated_pair():
     assert np.unique(info.step_size_0[0]).size == 1 and (info.step_size_0 != info.step_size_1).all()
     told = options.statistics(info)
     assert {"acceptance_rate_u", "acceptance_rate_v", "step_size_v", "lp", "n_steps"} <= set(told)
+
+
+@pytest.mark.slow
+def test_a_block_that_is_not_adjusted_tells_its_energy_errors():
+    """As its bias follows from them; blocks of exact samplers have none to tell."""
+    space = Space.single({"u": (), "v": (5,)}, 4)
+    options = gibbs(u=nuts(max_depth=3), v=mclmc(), warmup=200, draws=300, chains=4)
+    with jax.enable_x64(True):
+        _, info, _ = Driven(options, space, gaussian({"u": np.ones(()), "v": np.geomspace(0.5, 2.0, 5)})).run(2)
+    told = options.statistics(info)
+    assert "energy_variance_u" not in told and told["energy_variance_v"].shape == (4, 300)
+    assert 1e-5 < told["energy_variance_v"].mean() < 1e-2
 
 
 @pytest.mark.slow
