@@ -1,16 +1,17 @@
 """The program that fits a posterior, chosen from its graph, with the reasons in plain words.
 
-| unconstrained dims  | with a field                                      | without one        |
-|---------------------|---------------------------------------------------|--------------------|
-| below 2,000         | nuts()                                            | nuts()             |
-| up to 100,000       | mclmc(only = fields) >> mclmc() >> mams()         | mclmc() >> mams()  |
-| above               | mclmc(only = fields) >> mclmc()                   | mclmc()            |
+| unconstrained dims  | a field and others                        | fields alone, or no field |
+|---------------------|-------------------------------------------|---------------------------|
+| below 2,000         | nuts()                                    | nuts()                    |
+| up to 100,000       | mclmc(only = fields) >> mclmc() >> mams() | mclmc() >> mams()         |
+| above               | mclmc(only = fields) >> mclmc() >> mams() | mclmc()                   |
 
 A field is a latent of 1,000 elements or more. Below 2,000 dims the no-U-turn sampler with a learnt metric is hard to
 beat. Above, the microcanonical samplers need several times fewer gradients, the more so the larger the model (Robnik
-et al. 2022; Simon-Onfroy et al. 2025); up to 100,000 dims the adjusted one removes their small bias at little cost. The
-field moves first with the rest held, since it is far from typical at the start and drags the hyper-parameters with it.
-Where an algorithm is not there, the one that comes nearest stands in.
+et al. 2022; Simon-Onfroy et al. 2025). Their small bias is removed by the adjusted one up to 100,000 dims, where that
+costs little, and at any size where there are hyper-parameters beside a field, whose bias grows with the root of the
+field's size (`ppl.report.unadjusted`). The field moves first with the rest held, since it is far from typical at the
+start and drags the hyper-parameters with it. Where an algorithm is not there, the one that comes nearest stands in.
 """
 
 from __future__ import annotations
@@ -62,13 +63,14 @@ def suggest(posterior: Posterior, there: Callable[[str], bool] = available) -> S
     told = _told(posterior, dims, fields)
     if not there("mclmc"):
         return Suggestion((Call("nuts"),), f"{told}. Of the samplers that there are the no-U-turn sampler fits best")
-    joint = (Call("mclmc"),)
+    joint, beside = (Call("mclmc"),), bool(fields) and len(fields) < len(sizes)
     told += ". The microcanonical sampler needs the fewest gradients at this size"
-    if fields and len(fields) < len(sizes):
+    if beside:
         joint = (Call("mclmc", (Option("only", fields),)), *joint)
         told += f"; {_listed(fields)} moves first, the rest held" if len(fields) == 1 else "; the fields move first"
-    if dims <= MANY and there("mams"):
-        return Suggestion((*joint, Call("mams")), f"{told}, and its adjusted form removes the bias that it has")
+    if (dims <= MANY or beside) and there("mams"):
+        where = ", which adds up in what stands beside a field" if beside else ""
+        return Suggestion((*joint, Call("mams")), f"{told}, and its adjusted form removes the bias that it has{where}")
     return Suggestion(joint, f"{told}. Its small bias is told with the result")
 
 

@@ -108,17 +108,22 @@ def refreshment(h: jax.Array, length: jax.Array, dims: float) -> jax.Array:
     return jnp.sqrt(jnp.expm1(2 * h / length) / dims)
 
 
-def squared_bias(energy_variance: float) -> float:
-    """The squared bias of second moments that an unadjusted chain has whose energy errors have this variance per dim.
+def energy_variance(bias: float) -> float:
+    """The variance per dim of the energy errors of an unadjusted chain whose second moments have this bias.
 
-    Bias is (E_chain[x^2] - E[x^2]) / sd[x^2], squared and averaged over latents. For its root q, Robnik & Seljak
-    (arXiv:2412.08876) give energy variance per dim = 4 q^3 / (1 + q)^2, from Gaussian targets of many dims; this is the
-    relation inverted. It speaks of the average: a single latent can be worse off.
+    Bias is (E_chain[x^2] - E[x^2]) / sd[x^2], in root mean square over latents; the relation is that of Robnik & Seljak
+    (arXiv:2412.08876), from Gaussian targets of many dims.
     """
-    if not energy_variance > 0:
-        return 0.0 if energy_variance == 0 else float("nan")
+    return 4 * bias**3 / (1 + bias) ** 2
+
+
+def squared_bias(variance: float) -> float:
+    """The squared bias that belongs to an energy variance. It speaks of the average: a single latent can be worse off,
+    and what all latents pull on alike is (`ppl.report.unadjusted`)."""
+    if not variance > 0:
+        return 0.0 if variance == 0 else float("nan")
     low, high = 0.0, 1e6
     for _ in range(200):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if 4 * middle**3 / (1 + middle) ** 2 < energy_variance else (low, middle)
+        low, high = (middle, high) if energy_variance(middle) < variance else (low, middle)
     return low**2

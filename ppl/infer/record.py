@@ -13,6 +13,7 @@ from ir.dims import TensorType
 from ..io.draws import Draws
 from ..io.store import STORE, DrawsWriter, Spec, open_run
 from ..report.html import installed_versions
+from .choose import FIELD
 from .keep import Kept
 from .options import Common
 from .tracers_of import tracer_coords, tracer_specs
@@ -51,6 +52,7 @@ class Record:
             "population": options.stages()[-1].pooled,
             "energy_variance": getattr(options.stages()[-1], "energy_variance", None),
             "model_text": posterior.bound.model.text,
+            **_field(posterior),
         }
         self.blocks: dict[str, dict[str, list[np.ndarray]]] = {}
         self.told: dict[str, Any] = {}
@@ -153,3 +155,11 @@ class Record:
 
 def _no_info(options: Common) -> Any:
     return options.info(*(np.zeros((1, 1)) for _ in options.info._fields))
+
+
+def _field(posterior: Posterior) -> dict[str, Any]:
+    """The size of the largest field, and the names of the latents beside fields; nothing without a field."""
+    sizes = {n: t.size for n, t in posterior.latents.items()}
+    if max(sizes.values(), default=0) < FIELD:
+        return {}
+    return {"field_size": max(sizes.values()), "beside_field": [n for n, size in sizes.items() if size < FIELD]}

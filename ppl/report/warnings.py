@@ -8,17 +8,16 @@ as it stands.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from ..infer.isokinetic import squared_bias
 from ..io.draws import Draws
 from .diagnose import energy_bfmi
 from .divergence import where_most
+from .finding import Finding, told_chains
 from .psis import KHAT, khats
 from .summary import Summary, summarize
+from .unadjusted import unadjusted
 
 RHAT = 1.01
 ESS_PER_CHAIN = 100
@@ -30,25 +29,8 @@ commonly ends some way above its target (0.94 for 0.8), in other samplers too.""
 """A mean acceptance this far from its target says that the step size was not adapted to the end."""
 
 
-EXCESS, REJECTED = 2.0, 1e-3
-"""Of unadjusted samplers: energy errors so many times larger than asked for, and a part of steps undone, are told."""
-
-
 VIRIAL, VIRIAL_ERRORS = 0.1, 5.0
 """Equipartition is told to fail when it is off by more than this part and by so many standard errors."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing to know: `severity` "problem" spoils the results, "caution" may; `where` names quantities or chains."""
-
-    severity: Literal["problem", "caution"]
-    what: str
-    advice: str
-    where: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.what}. {self.advice}"
 
 
 def find_warnings(
@@ -69,7 +51,7 @@ def find_warnings(
         *_depth(draws, depth),
         *_energy(draws),
         *_acceptance(draws, target),
-        *_energy_errors(draws),
+        *unadjusted(draws),
         *_equipartition(draws),
         *_unconverged(draws),
         *_failed(draws),
@@ -109,7 +91,7 @@ def _stuck(draws: Draws) -> Iterator[Finding]:
     if chains:
         yield Finding(
             "problem",
-            f"Every draw is the same in {_chains(chains)}, which did not move",
+            f"Every draw is the same in {told_chains(chains)}, which did not move",
             "It started where the gradient is not usable, or its step size is far too large. Start from other initial "
             "values (draws of the prior, or a MAP estimate), or lengthen the warm-up.",
             tuple(f"chain {c}" for c in sorted(chains)),
@@ -196,7 +178,7 @@ def _energy(draws: Draws) -> Iterator[Finding]:
     if low.size:
         yield Finding(
             "caution",
-            f"E-BFMI is below {BFMI} in {_chains(low)} (least {np.nanmin(bfmi):.2f})",
+            f"E-BFMI is below {BFMI} in {told_chains(low)} (least {np.nanmin(bfmi):.2f})",
             "The energy is explored slowly: the posterior has tails or funnels that a fresh momentum does not bridge. "
             "Reparameterise (non-centred scales, a lighter-tailed prior) or lengthen the warm-up.",
             tuple(f"chain {c}" for c in low.tolist()),
@@ -213,50 +195,16 @@ def _acceptance(draws: Draws, target: float | None) -> Iterator[Finding]:
     if low.size:
         yield Finding(
             "caution",
-            f"Acceptance is as low as {mean.min():.2f} in {_chains(low)}, far below its target {target:g}",
+            f"Acceptance is as low as {mean.min():.2f} in {told_chains(low)}, far below its target {target:g}",
             "The step size fits the warm-up and not the posterior: lengthen the warm-up.",
             tuple(f"chain {c}" for c in low.tolist()),
         )
     if high.size:
         yield Finding(
             "caution",
-            f"Acceptance is as high as {mean.max():.2f} in {_chains(high)}, far above its target {target:g}",
+            f"Acceptance is as high as {mean.max():.2f} in {told_chains(high)}, far above its target {target:g}",
             "Steps are shorter than they need be, which costs time and not correctness: lengthen the warm-up.",
             tuple(f"chain {c}" for c in high.tolist()),
-        )
-
-
-def _energy_errors(draws: Draws) -> Iterator[Finding]:
-    """What an unadjusted sampler's energy errors say about its bias."""
-    variance, wanted = draws.statistic("energy_variance"), draws.attrs.get("energy_variance")
-    if variance is None or wanted is None:
-        return
-    mean = variance.mean(axis=1)
-    large = np.flatnonzero(~(mean <= EXCESS * wanted))
-    if large.size:
-        worst = float(np.nanmax(mean)) if np.isfinite(mean).any() else float("nan")
-        yield Finding(
-            "problem",
-            f"Energy errors are larger than asked for in {_chains(large)}: {worst:.1e} per dim instead of "
-            f"{wanted:.1e}; second moments are biased by about {squared_bias(worst) ** 0.5:.0%} of their spread, not "
-            f"{squared_bias(wanted) ** 0.5:.0%}",
-            "The sampler is not Metropolis-adjusted and its step is too long for what the posterior turned out to be. "
-            "Lengthen the warm-up, set a smaller energy_variance, or let ppl.mams, which is exact, follow it.",
-            tuple(f"chain {c}" for c in large.tolist()),
-        )
-    rejected = draws.statistic("rejected")
-    if rejected is None:
-        return
-    share = rejected.mean(axis=1)
-    often = np.flatnonzero(share > REJECTED)
-    if often.size:
-        yield Finding(
-            "problem" if share.max() > 10 * REJECTED else "caution",
-            f"Steps of far too large energy errors were undone, up to {share.max():.1%} of all, in {_chains(often)}",
-            "Regions where the posterior is narrow are visited too rarely, which hyper-parameters feel first. Write "
-            "hierarchical parameters non-centred (@noncentered), lengthen the warm-up, or set a smaller "
-            "energy_variance; ppl.mams or ppl.nuts tell whether it matters.",
-            tuple(f"chain {c}" for c in often.tolist()),
         )
 
 
@@ -305,7 +253,7 @@ def _unconverged(draws: Draws) -> Iterator[Finding]:
     bad = np.flatnonzero(~converged.all(axis=1))
     yield Finding(
         "problem",
-        f"The fit has not converged in {_chains(bad)}",
+        f"The fit has not converged in {told_chains(bad)}",
         "Its draws are of wherever it stopped. Give it more iterations (warmup), other starting values, or another "
         "optimiser; if the log density rises without end, the posterior has no mode: give every quantity a proper "
         "prior. For laplace with Lanczos draws, raise `steps`; for mgvi, whose solutions may not have converged, "
@@ -322,8 +270,8 @@ def _failed(draws: Draws) -> Iterator[Finding]:
     bad = np.flatnonzero(failed.any(axis=1))
     yield Finding(
         "problem",
-        f"The approximation fails in {_chains(bad)} ({int(failed.sum())} of {failed.size} draws): the log density at "
-        "the draw is not finite, or the curvature at the mode is not that of a maximum",
+        f"The approximation fails in {told_chains(bad)} ({int(failed.sum())} of {failed.size} draws): the log density "
+        "at the draw is not finite, or the curvature at the mode is not that of a maximum",
         "The posterior is not like a normal there. Use pathfinder or advi, or draw with nuts.",
         tuple(f"chain {c}" for c in bad.tolist()),
     )
@@ -339,7 +287,7 @@ def _weights(draws: Draws) -> Iterator[Finding]:
     if bad.size:
         yield Finding(
             "problem" if bad.size == len(k) else "caution",
-            f"The approximation is poor in {_chains(bad)}: Pareto k-hat is {np.nanmax(k):.2f}, above {KHAT}",
+            f"The approximation is poor in {told_chains(bad)}: Pareto k-hat is {np.nanmax(k):.2f}, above {KHAT}",
             "It misses a part of the posterior, and its means and intervals are those of the approximation. Start "
             "nuts from it, try a richer one (mgvi, advi with a rank), or write scales non-centred.",
             tuple(f"chain {c}" for c in bad.tolist()),
@@ -354,8 +302,3 @@ def _names(names: Iterable[str], limit: int = 4) -> str:
     names = list(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
-
-
-def _chains(chains: Iterable[int]) -> str:
-    numbers = sorted(int(c) for c in chains)
-    return f"chain{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"

@@ -41,10 +41,13 @@ def test_a_field_moves_first_and_then_all_together():
     assert "10,001 unconstrained dims" in told and "the field white, transformed by FFT" in told
 
 
-def test_the_largest_models_get_the_sampler_that_is_not_adjusted():
+def test_the_largest_models_are_adjusted_only_where_biases_add_up():
     large = posterior(mesh="row=4", x=400, y=400)
-    assert chosen(large) == [("mclmc", {"only": ("white",)}), ("mclmc", {})]
-    assert "laid out over 4 devices" in suggest(large, ALL.__contains__).reasons
+    assert chosen(large) == [("mclmc", {"only": ("white",)}), ("mclmc", {}), ("mams", {})]
+    told = suggest(large, ALL.__contains__).reasons
+    assert "laid out over 4 devices" in told and "adds up in what stands beside a field" in told
+    alone = "model m\ndim x\ndata y[x]: real\nw[x] ~ Normal(0, 1)\ny[x] ~ Normal(w, 1)\n"
+    assert chosen(posterior(alone, x=200_000)) == [("mclmc", {})]
 
 
 def test_many_dims_without_a_field_or_with_nothing_else_have_no_stage_of_their_own():

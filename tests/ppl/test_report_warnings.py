@@ -183,6 +183,20 @@ def test_energy_errors_of_an_unadjusted_sampler_state_its_bias():
     assert "biased by about 11% of their spread, not 5%" in text and "energy_variance" in text
 
 
+def test_what_stands_beside_a_field_may_be_off_by_more():
+    attrs = {"target_acceptance": None, "energy_variance": 5e-4, "field_size": 10_000, "beside_field": ["amp"]}
+    stats = {"energy_variance": np.full((CHAINS, DRAWS), 5e-4), "rejected": np.zeros((CHAINS, DRAWS))}
+    (text,) = told(run(attrs=attrs, **stats))
+    # 0.0517 sqrt(10^4) deviations; 4 (0.1 / 100)^3 is small enough for a tenth of one.
+    assert text.startswith("caution: amp may be off by more than the 5%") and "to 5.2 posterior" in text
+    assert "energy_variance = 4e-09" in text and "mams" in text
+    small = {"energy_variance": np.full((CHAINS, DRAWS), 3.9e-9)}
+    assert told(run(attrs=attrs | {"energy_variance": 3.9e-9}, **stats | small)) == []
+    assert told(run(attrs=attrs | {"beside_field": []}, **stats)) == []
+    block = {"energy_variance_white": np.full((CHAINS, DRAWS), 5e-4)}
+    assert "amp may be off" in told(run(attrs=attrs | {"energy_variance": None}, **block))[0]
+
+
 def test_undone_steps_are_told_and_are_not_called_divergences():
     rejected = np.zeros((CHAINS, DRAWS))
     rejected[1, ::100] = 0.5
