@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -127,9 +128,9 @@ class Posterior:
     @cached_property
     def _value_and_gradient(self) -> Any:
         gradient = self.gradient_program()
-        # It may be first asked for inside a trace, whose tracers must not stay in what is kept.
-        with jax.ensure_compile_time_eval():
-            data = self.hoisted(gradient)
+        # It may be first asked for inside a trace, whose tracers must not stay in what is kept: a thread has none.
+        with ThreadPoolExecutor(1) as outside:
+            data = outside.submit(self.hoisted, gradient).result()
         plan, mesh = gradient.plan, self.request.mesh
 
         def f(position: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -254,7 +254,7 @@ class _Metric:
     metric_data: dict[str, Any] | None = None
 
     @classmethod
-    def make(cls, posterior: Posterior, options: Common, gradient: Executable, abstract: bool) -> _Metric:
+    def make(cls, posterior: Posterior, options: Common, gradient: Executable, abstract: bool = False) -> _Metric:
         if not any(stage.informed for stage in options.stages()):
             return cls()
         metric = posterior.metric_program(gradient, options.chains, options.copies())
