@@ -70,7 +70,8 @@ def test_a_budget_just_under_the_least_peak_is_refused_soon_and_for_good(share):
     with pytest.raises(TooSmall, match="fits into") as error:
         make_plan(program, mesh, machine="h200x8", memory=share * free.prediction.peak_bytes)
     assert time.process_time() - begin < 15
-    assert error.value.needed == free.prediction.peak_bytes  # nothing is leaner than the fastest
+    # Nothing is leaner than the fastest, but for a scalar.
+    assert error.value.needed == pytest.approx(free.prediction.peak_bytes, rel=1e-6)
     assert error.value.proven > 0.9999 * error.value.needed
     assert error.value.enough is not None or share < 0.97
 
