@@ -131,8 +131,7 @@ class Nuts:
             far_p=where(fresh, momentum, tree.far_p),
             far_g=where(fresh, gradient, tree.far_g),
             total=where(fresh, momentum, tree.total),
-            slot_before=write_slot(tree.slot_before, first, momentum),
-            slot_previous=write_slot(tree.slot_previous, first, momentum),
+            **({} if self.space.packed else self._stand(tree, first, momentum, momentum)),
             draw=draw._replace(energy=jnp.where(fresh, energy, draw.energy)),
             kinetic=jnp.where(fresh, kinetic, tree.kinetic),
             far_kinetic=jnp.where(fresh, kinetic, tree.far_kinetic),
@@ -152,8 +151,12 @@ class Nuts:
         top = lax.population_count(old.leaf >> 1)
         slot = jnp.where(even, top, self._slots)
         slot_p = write_slot(old.slot_p, slot, p)
-        # The leaf before an odd one has the checkpoint that was written last; before the first one stands the start.
-        before = self.space.where(old.progress.depth == 0, old.far_p, read_slot(slot_p, top))
+        before, stands = old.p, {}
+        if self.space.packed:
+            stands = self._stand(old, slot, old.total, old.p)
+        else:
+            # The leaf before an odd one has the checkpoint that was written last; before the first stands the start.
+            before = self.space.where(old.progress.depth == 0, old.far_p, read_slot(slot_p, top))
         kinetic, cross = self.space.dots([(p, p), (before, p)])
         energy = 0.5 * kinetic - log_density
         progress = record_leaf(old.progress, energy)
@@ -170,17 +173,25 @@ class Nuts:
             **dict(x=x, p=p, g=g, kinetic=kinetic, candidate=candidate, subtree_log_weight=subtree_log_weight),
             total=add(old.total, p),
             slot_p=slot_p,
+            **stands,
             progress=progress._replace(accept_margin=jnp.minimum(progress.accept_margin, margin)),
         )
         pair = jnp.minimum(old.kinetic, kinetic) + cross
         subtree_turns, tree_turns, tree = self._test_turns(tree, pair)
         tree = self._merge(frozen | old.progress.done, tree, subtree_turns, tree_turns, log_u_merge)
-        # What stands before the next leaf is written now: next time momentum and sum are overwritten where they lie.
+        if self.space.packed:
+            return tree
+        # What stands before the next leaf is written now: momentum and sum of fields are then overwritten where they
+        # lie. Few latents would pay for it with checkpoints that every beginning has to pass on.
         slot = jnp.where(tree.leaf % 2 == 0, lax.population_count(tree.leaf >> 1), self._slots)
-        return tree._replace(
-            slot_before=write_slot(tree.slot_before, slot, tree.total),
-            slot_previous=write_slot(tree.slot_previous, slot, tree.p),
-        )
+        return tree._replace(**self._stand(tree, slot, tree.total, tree.p))
+
+    def _stand(self, tree: Tree, slot: jax.Array, total: Vector, momentum: Vector) -> dict[str, Vector]:
+        """The checkpoints with what stands before the leaf of `slot`."""
+        return {
+            "slot_before": write_slot(tree.slot_before, slot, total),
+            "slot_previous": write_slot(tree.slot_previous, slot, momentum),
+        }
 
     def _test_turns(self, tree: Tree, pair: jax.Array) -> tuple[jax.Array, jax.Array, Tree]:
         """Whether a subtree that ends at the new leaf turns, and whether the whole tree does if it is complete."""
