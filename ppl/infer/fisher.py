@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from .metric import Dense, Diagonal, Metric, identity
+from .metric import Dense, Diagonal, Metric, as_diagonal, identity
 from .space import Space, Vector
 
 CUTOFF = 2.0
@@ -154,7 +154,7 @@ class FisherDiagonal(NamedTuple):
         return Diagonal(self.space.keep_real({n: first_scale(g) for n, g in gradient.items()}, 1.0))
 
     def take(self, metric: Metric) -> Diagonal:
-        return metric if isinstance(metric, Diagonal) else Diagonal(metric.deviation())
+        return as_diagonal(metric)
 
     def add(self, estimate: DiagonalEstimate, mask: jax.Array, position: Vector, gradient: Vector) -> DiagonalEstimate:
         count, part = share(estimate.count, mask)

@@ -97,6 +97,11 @@ class LowRank:
         return {n: self.scale[n] * jnp.sqrt(x) for n, x in square.items()}
 
 
+def as_diagonal(metric: Metric) -> Diagonal:
+    """A diagonal metric as it is, the deviations of any other one."""
+    return metric if isinstance(metric, Diagonal) else Diagonal(metric.deviation())
+
+
 def identity(space: Space) -> Diagonal:
     """F = 1."""
     return Diagonal(space.full(1.0))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from .fisher import SMALLEST, share, update_variance
-from .metric import Diagonal, Metric
+from .metric import Diagonal, Metric, as_diagonal
 from .space import Space, Vector
 
 _SHRINK = 10.0
@@ -53,7 +53,7 @@ class Variance(NamedTuple):
         return {n: x if n == name else jnp.zeros_like(x) for n, x in vector.items()}
 
     def take(self, metric: Metric) -> Diagonal:
-        return metric if isinstance(metric, Diagonal) else Diagonal(metric.deviation())
+        return as_diagonal(metric)
 
     def add(self, estimate: Variances, mask: jax.Array, position: Vector, gradient: Vector) -> Variances:
         count, part = share(estimate.count, mask)
