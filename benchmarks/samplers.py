@@ -10,10 +10,14 @@ Four chains of 1,000 draws after 1,000 of warm-up, in float64, each sampler with
     CPU seconds to compile         all that comes before the first transition.
     wall seconds with compilation
 
-Ratios of rates are peer / ours, others ours / peer. nutpie evaluates the gradient through a call of Python for each
-leapfrog, which takes most of its time: its seconds say little, its effective draws per gradient are the bar.
+Ours is measured in this process, the peers in one beside it, which waits meanwhile: importing ppl has XLA compile loops
+of little work as whole functions (`backend_cuda.options`), which speeds up some peers too. They run as their users have
+them, or with --whole-loops as we do. Ratios of rates are peer / ours, others ours / peer. nutpie evaluates the gradient
+through a call of Python for each leapfrog, which takes most of its time: its seconds say little, its effective draws
+per gradient are the bar.
 
     python benchmarks/samplers.py [--quick] [--only POSTERIOR ...] [--peers PEER ...] [--sampler nuts mams]
+                                  [--whole-loops]
 """
 
 from __future__ import annotations
@@ -23,6 +27,10 @@ import os
 import statistics
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +44,7 @@ from _chains import CHAINS, PEERS, TARGET_ACCEPT, Draws, Outcome, ours
 from _harness import parser, report
 
 import ppl
+from backend_cuda.options import WHOLE_LOOP
 from ppl.infer.keep import Kept, collect_program
 from ppl.infer.mapped import Mapped
 
@@ -85,7 +94,34 @@ def figures(outcome: Outcome, draws: Draws) -> dict[str, float]:
     }
 
 
-def measure(name: str, sampler: str, peers: list[str], draws: int, folder: Path, seed: int) -> Iterator[dict[str, Any]]:
+@contextmanager
+def beside(whole_loops: bool) -> Iterator[Executor]:
+    """A process for the peers, with XLA's own limit for loops that it compiles whole unless they are to have ours."""
+    flags = os.environ["XLA_FLAGS"]
+    os.environ["XLA_FLAGS"] = flags if whole_loops else flags.replace(f"threshold={WHOLE_LOOP}", "threshold=1024")
+    with ProcessPoolExecutor(1, get_context("spawn"), jax.config.update, ("jax_enable_x64", True)) as process:
+        process.submit(os.getpid).result()  # it starts with the first call
+        os.environ["XLA_FLAGS"] = flags
+        yield process
+
+
+@cache
+def made_posterior(name: str, folder: Path) -> Any:
+    """The posterior whose log density the peers sample."""
+    case = POSTERIORS[name]
+    posterior = ppl.compile(case.load(), case.data(read_data(folder / name)), dtype="float64")
+    # Outside of any trace first, so that what the density keeps of the data are arrays and not a trace's.
+    jax.block_until_ready(posterior.log_density({n: np.zeros(t.shape) for n, t in posterior.latents.items()}))
+    return posterior
+
+
+def peer_outcomes(key: str, name: str, folder: Path, draws: int, seed: int) -> list[Outcome]:
+    return PEERS[key](made_posterior(name, folder), draws, draws, seed)
+
+
+def measure(
+    name: str, sampler: str, peers: list[str], draws: int, folder: Path, seed: int, process: Executor
+) -> Iterator[dict[str, Any]]:
     case, make = POSTERIORS[name], getattr(ppl, sampler, None)
     named = {"case": f"{sampler}, {name}"}
     why = None if make is not None else f"ppl.{sampler} does not exist yet"
@@ -98,14 +134,10 @@ def measure(name: str, sampler: str, peers: list[str], draws: int, folder: Path,
     options = make(chains=CHAINS, draws=draws, warmup=draws, target_accept=TARGET_ACCEPT)
     mine = ours(lambda: ppl.compile(case.load(), data, dtype="float64"), options, case.keep, seed)
     ourselves = figures(mine, mine.draws)
-    posterior = ppl.compile(case.load(), data, dtype="float64")
-    # Outside of any trace first, so that what the density keeps of the data are arrays and not a trace's.
-    jax.block_until_ready(posterior.log_density({n: np.zeros(t.shape) for n, t in posterior.latents.items()}))
+    posterior = made_posterior(name, folder)
     for key in peers:
-        made = [
-            (o, figures(o, quantities(posterior, o.draws, case.keep)))
-            for o in PEERS[key](posterior, draws, draws, seed)
-        ]
+        outcomes = process.submit(peer_outcomes, key, name, folder, draws, seed).result()
+        made = [(o, figures(o, quantities(posterior, o.draws, case.keep))) for o in outcomes]
         outcome, theirs = max(made, key=lambda pair: pair[1]["minimum ESS per second"])
         for metric in theirs:
             if metric != "R-hat":
@@ -156,13 +188,16 @@ if __name__ == "__main__":
     options.add_argument("--sampler", nargs="+", default=["nuts", "mams"])
     options.add_argument("--data", type=Path, default=DATA / "posteriordb", help="the folder of posteriors")
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--whole-loops", action="store_true", help="the peers' loops are compiled as ours are")
     chosen = options.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     jax.config.update("jax_enable_x64", True)  # for the peers; ours does not look at it
     rows: list[dict[str, Any]] = []
-    for sampler in chosen.sampler:
-        for name in chosen.only or (QUICK if chosen.quick else CHOSEN):
-            rows += measure(name, sampler, chosen.peers, 500 if chosen.quick else 1000, chosen.data, chosen.seed)
-        rows += summary(rows, sampler)
+    names, draws = chosen.only or (QUICK if chosen.quick else CHOSEN), 500 if chosen.quick else 1000
+    with beside(chosen.whole_loops) as process:
+        for sampler in chosen.sampler:
+            for name in names:
+                rows += measure(name, sampler, chosen.peers, draws, chosen.data, chosen.seed, process)
+            rows += summary(rows, sampler)
     packages = ("jax", "jaxlib", "numpyro", "blackjax", "nutpie")
     report("samplers", rows, packages, chosen.json)

@@ -13,6 +13,9 @@ from ..errors import Diagnostic
 from ..op import Op, Reduce
 from ..place import align
 
+FEW = 4096
+"""Products that are summed one by one (four chains of a regression of 100 rows and 5 columns are 2,000)."""
+
 
 @dataclass(frozen=True)
 class Contract(Op):
@@ -52,9 +55,11 @@ class Contract(Op):
         tx, ty = place.operands
         x, y = place.select(x, tx.names, 0, self.over), place.select(y, ty.names, 0, self.over)
         only_x, only_y = set(tx.names) - set(ty.names), set(ty.names) - set(tx.names)
-        # A sum of products: XLA fuses it with what makes the operands, a dot it would not.
-        if place.reproducible or not (only_x or only_y):
-            names = tuple(d.name for d in union(tx, ty))
+        # A sum of products: XLA fuses it with what makes the operands, a dot it would not; and of few products a dot
+        # may be a call of a library, which costs more than they do and keeps a loop around it from being one function.
+        names = tuple(d.name for d in union(tx, ty))
+        few = math.prod(place.extent(n) for n in names) <= FEW
+        if place.reproducible or few or not (only_x or only_y):
             product = align(x, tx.names, names) * align(y, ty.names, names)
             return place.sum(product, names, self.over, x.dtype)
         letter = {d: chr(ord("a") + i) for i, d in enumerate(place.sizes)}

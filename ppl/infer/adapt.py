@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from .fisher import Estimator
@@ -41,7 +42,8 @@ def start_adapt(estimator: Estimator, begin: Handover, step_size: float | None =
 def after_transition(
     estimator: Estimator, adapt: Adapt, flags: Schedule, progress: Progress, draw: Point, target_accept: float
 ) -> Adapt:
-    """Adaptation after a transition, where the flags (bool[C], false for chains that did not end one) say so."""
+    """Adaptation after a transition, where the flags (bool[C], false for chains that did not end one) say so, but for
+    the metric: `renew`."""
     leapfrogs = jnp.maximum(progress.leapfrogs, 1)
     accept_stat = jnp.where(flags.late, progress.symmetric_sum, progress.accept_sum) / leapfrogs
     step = average(adapt.step, flags.adapt_step, accept_stat, target_accept)
@@ -51,11 +53,17 @@ def after_transition(
     def learn(estimate: Any) -> Any:
         return estimator.add(estimate, enters, draw.position, draw.gradient)
 
-    def renew(known: tuple[Any, Metric]) -> tuple[Any, Metric]:
-        # A switch comes first: the metric is then that of the window before and of the one that begins, which is empty.
-        estimate = estimator.switch(known[0], flags.switch)
-        return estimate, estimator.metric(estimate, known[1], flags.update)
-
     estimate = when(jnp.any(enters), learn, adapt.estimate)
-    estimate, metric = when(jnp.any(flags.update), renew, (estimate, adapt.metric))
-    return Adapt(freeze(search_again(step, flags.search), flags.freeze), metric, estimate)
+    return adapt._replace(step=freeze(search_again(step, flags.search), flags.freeze), estimate=estimate)
+
+
+def renew(estimator: Estimator, adapt: Adapt, switch: jax.Array, update: jax.Array) -> Adapt:
+    """A new window for the chains of `switch`, then the metric of what is known for those of `update` (bool[C])."""
+
+    def made(known: tuple[Any, Metric]) -> tuple[Any, Metric]:
+        # A switch comes first: the metric is then that of the window before and of the one that begins, which is empty.
+        estimate = estimator.switch(known[0], switch)
+        return estimate, estimator.metric(estimate, known[1], update)
+
+    estimate, metric = when(jnp.any(update), made, (adapt.estimate, adapt.metric))
+    return adapt._replace(metric=metric, estimate=estimate)

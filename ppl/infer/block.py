@@ -24,7 +24,7 @@ from jax import lax
 from ir import counter
 from ir.errors import InternalError
 
-from .adapt import Adapt, after_transition, start_adapt
+from .adapt import Adapt, after_transition, renew, start_adapt
 from .fisher import Estimator, FisherDiagonal
 from .leapfrog import select, when
 from .metric import Metric
@@ -37,7 +37,9 @@ from .step_size import after_trial
 class _Carry(NamedTuple):
     trajectory: Any
     adapt: Adapt
-    started: jax.Array  # bool[C]
+    between: jax.Array  # bool[C]: chains with no transition under way
+    switch: jax.Array  # bool[C]: chains that begin a window of the estimate before the next one,
+    update: jax.Array  # bool[C]: and those that take a new metric
     done: jax.Array  # int32[C], transitions of this block
     step: jax.Array
     key: counter.Key  # of (seed, chain, step), words uint32[C]
@@ -93,12 +95,12 @@ class Trajectories:
             adapt = carry.adapt
             args = (noise, kinetic, adapt.step.value, adapt.metric, carry.key)
             trajectory = self.kernel.begin(fresh, carry.trajectory, *args)
-            return carry._replace(trajectory=trajectory, started=carry.started | fresh)
+            return carry._replace(trajectory=trajectory, between=carry.between & ~fresh)
 
         def turn(carry: _Carry) -> _Carry:
             """Records what has ended, adapts, and begins what comes next."""
             progress, draw, step = carry.trajectory.progress, carry.trajectory.draw, carry.adapt.step
-            active = carry.started & (carry.done < limit)
+            active = ~carry.between & (carry.done < limit)
             tried = active & (step.trial > 0)
             ended = active & (step.trial == 0) & progress.done
             accept_stat = progress.accept_sum / jnp.maximum(progress.leapfrogs, 1)
@@ -112,27 +114,37 @@ class Trajectories:
             now = Schedule(*(f[jnp.minimum(carry.done, length - 1)] & ended for f in flags))
             adapt = carry.adapt._replace(step=after_trial(step, tried, progress.energy_error))
             adapt = after_transition(self.estimator, adapt, now, progress, draw, self.target_accept)
-            renewed = ended | ~carry.started
             carry = carry._replace(
-                key=select(renewed, carry.next_key, carry.key),
+                key=select(ended, carry.next_key, carry.key),
                 adapt=adapt,
+                between=carry.between | ended | tried,
+                switch=carry.switch | now.switch,
+                update=carry.update | now.update,
                 done=carry.done + ended,
                 step=carry.step + ended.astype(jnp.uint32),
                 draws={n: write_row(carry.draws[n], draw_row, v) for n, v in keep(draw.position).items()},
                 info=Info(*(write_row(buffer, row, value) for buffer, value in zip(carry.info, info, strict=True))),
             )
-            return begin(carry, (tried | ended | ~carry.started) & (carry.done < limit))
+            return begin(carry, carry.between & ~carry.update & (carry.done < limit))
 
         def advance(carry: _Carry) -> _Carry:
             """One round. Turning comes first, so that the beginning of a transition is compiled only once."""
             active, searching = carry.done < limit, carry.adapt.step.trial > 0
-            due = active & (searching | carry.trajectory.progress.done | ~carry.started)
+            due = active & (searching | carry.trajectory.progress.done | carry.between)
             carry = when(jnp.any(due), turn, carry)
-            idle = (carry.adapt.step.trial > 0) | (carry.done >= limit)
+            idle = (carry.adapt.step.trial > 0) | carry.between
             args = (carry.adapt.step.value, carry.adapt.metric, carry.key)
             # Made a round ahead, in every round, so that what draws from the key reads it and does not derive it again.
             next_key = counter.derive(chain_key, carry.step + np.uint32(1))
             return carry._replace(trajectory=self.kernel.grow(idle, carry.trajectory, *args), next_key=next_key)
+
+        def until_renewal(carry: _Carry) -> _Carry:
+            """Rounds until a chain wants a new metric, then that: few latents' decompositions are calls of libraries,
+            and without them the rounds are one loop that XLA:CPU compiles to machine code as a whole."""
+            going = lambda c: jnp.any(c.done < limit) & ~jnp.any(c.update)  # noqa: E731
+            carry = lax.while_loop(going, advance, carry)
+            adapt = renew(self.estimator, carry.adapt, carry.switch, carry.update)
+            return carry._replace(adapt=adapt, switch=carry.switch & False, update=carry.update & False)
 
         def row_of(value, rows: int) -> jax.Array:
             return jnp.zeros((value.shape[0], rows, *value.shape[1:]), value.dtype)
@@ -144,8 +156,9 @@ class Trajectories:
         real, whole, no = (jnp.zeros((space.chains, length), t) for t in (jnp.float64, jnp.int32, bool))
         info = Info(real, whole, whole, real, no, real, real, real, real)
         key = counter.derive(chain_key, begin_state.step)
-        carry = _Carry(self.kernel.empty(point), adapt, none > 0, none, begin_state.step, key, key, draws, info)
-        carry = lax.while_loop(lambda c: jnp.any(c.done < limit), advance, carry)
+        fixed = (adapt, none == 0, none > 0, none > 0, none, begin_state.step, key, key, draws, info)
+        carry = _Carry(self.kernel.empty(point), *fixed)
+        carry = lax.while_loop(lambda c: jnp.any(c.done < limit), until_renewal, carry)
         last = carry.trajectory.draw
         ended = State(last.position, last.gradient, last.log_density, carry.step)
         draws = jax.vmap(collect, 1, 1)(carry.draws) if afterwards else carry.draws

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from .keep import Kept, choose
 from .options import Common
+from .pace import compiled_for
 from .stages import prepared, settled_apart
 from .streaming import moment_bytes
 
@@ -43,9 +44,9 @@ def copies_of(posterior: Posterior, program: Common, kept: Kept) -> float:
     return max([*(stage.copies() for stage in first), drawing])
 
 
-def block_length(options: Common, draw: int = 0) -> int:
+def block_length(options: Common, draw: int = 0, packed: bool = False) -> int:
     """Transitions per compiled block: as asked, but no more than fit the room for draws on the devices, where one of
-    all chains takes `draw` bytes."""
-    rows = max(1, min(options.block // options.thin, BLOCK_BYTES // max(draw, 1)))
+    all chains takes `draw` bytes; more of latents that are packed (`ppl.infer.pace`)."""
+    rows = max(1, min(compiled_for(options, packed) // options.thin, BLOCK_BYTES // max(draw, 1)))
     longest = max(options.warmup, options.draws)
     return max(options.thin, min(rows * options.thin, -(-longest // options.thin) * options.thin))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,11 @@ from ir.errors import Diagnostic, InternalError
 from ..execute import Executable
 from .after import After, prior_draws
 from .choose import resolve
-from .engine import Engine
+from .engine import Engine, space_of
 from .keep import Kept, choose, collect_program
 from .options import Common
+from .pace import Pace
+from .pack import packing
 from .progress import Progress, Stage, stages_of
 from .protocol import Handover
 from .record import Record
@@ -112,7 +115,7 @@ def run(
         record.tell(store.virial[0].attrs() if store.virial else {}, [])
         seconds = time.perf_counter() - started
         moments = running.finish() if running else {}
-        draws = record.finish(prior, moments, seconds, interrupted, plan_text=str_plan(gradient))
+        draws = record.finish(prior, moments, seconds, interrupted, plan_text=setup.plan_text)
     return Result(posterior, options, draws, int(seed), record.notes, interrupted, handover)
 
 
@@ -139,14 +142,15 @@ def _stage(
     options = engine.options
     state, schedule = engine.start(seed, handover), options.schedule()
     ends = [options.warmup] + ([options.warmup + options.draws] if store is not None else [])
-    done = 0
+    done, pace = 0, Pace.of(options, engine.length)
     for end in ends:
         if end > options.warmup and store is not None:
             store.begin(engine, state)
         while done < end:
-            limit = min(engine.length, end - done)
+            limit, began = min(pace.now, end - done), time.perf_counter()
             block = engine.advance(seed, state, schedule.part(done, engine.length), limit)
             state, info = block.state, _cut_info(block.info, limit)
+            pace.took(time.perf_counter() - began)
             if store is not None and options.pooled:
                 store.told.append(info)
             if done >= options.warmup and store is not None:
@@ -204,6 +208,14 @@ class _Setup:
     kept: Kept
     reduction: Reduction | None
 
+    @cached_property
+    def plan_text(self) -> str:
+        """The plan of the gradient program as it is printed."""
+        import planner
+
+        gradient = self.engines[-1].gradient
+        return planner.format_plan(gradient.program, gradient.plan)
+
     @classmethod
     def of(cls, posterior: Posterior, options: Common, keep: tuple[str, ...] | None, predictive: bool) -> _Setup:
         cache = posterior.__dict__.setdefault("_setups", {})
@@ -234,12 +246,14 @@ class _Setup:
         data = _abstract_data(gradient) if abstract else posterior.hoisted(gradient)
         *first, last = options.stages()
         metric = _Metric.make(posterior, options, gradient, abstract)
+        few = [bool(stage.packs and packing(space_of(gradient, stage.only)).parts) for stage in options.stages()]
         engines = [
-            Engine(gradient, data, stage, block_length(stage), keep=False, **metric.of(stage)) for stage in first
+            Engine(gradient, data, stage, block_length(stage, packed=packed), keep=False, **metric.of(stage))
+            for stage, packed in zip(first, few, strict=False)
         ]
         if free and any(collect.plan.output_layout(collect.program, f"free:{n}") != x for n, x in fixed.items()):
             raise InternalError("the latents of draws left a block in other layouts than predictions take them in")
-        length = block_length(last, sum(v.type.size * v.type.itemsize for _, v in collect.program.outputs))
+        length = block_length(last, sum(v.type.size * v.type.itemsize for _, v in collect.program.outputs), few[-1])
         collected = _abstract_data(collect) if abstract else _store_data(posterior, collect)
         engines.append(Engine(gradient, data, last, length, collect, collected, **metric.of(last)))
         reduction = Reduction(collect, tuple(kept.moments)) if kept.moments else None
@@ -265,13 +279,6 @@ class _Metric:
     def of(self, stage: Common) -> dict[str, Any]:
         """An engine's arguments."""
         return {"metric": self.metric, "metric_data": self.metric_data} if stage.informed else {}
-
-
-def str_plan(gradient: Executable) -> str:
-    """The plan of a gradient program as it is printed."""
-    import planner
-
-    return planner.format_plan(gradient.program, gradient.plan)
 
 
 def _abstract_data(executable: Executable) -> dict[str, Any]:

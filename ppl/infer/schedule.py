@@ -31,7 +31,9 @@ class Schedule(NamedTuple):
 
     def part(self, start: int, length: int) -> Schedule:
         """Transitions start..start+length, all flags false past the end."""
-        return Schedule(*(np.pad(f[start : start + length], (0, max(0, start + length - len(f)))) for f in self))
+        missing = max(0, start + length - len(self.adapt_step))
+        rows = (f[start : start + length] for f in self)
+        return Schedule(*(np.pad(f, (0, missing)) if missing else f for f in rows))
 
 
 def make_schedule(warmup: int, draws: int) -> Schedule:

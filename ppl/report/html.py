@@ -10,6 +10,7 @@ import datetime
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -93,6 +94,11 @@ def write_report(
 
 def installed_versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on, without importing them."""
+    return dict(_installed_versions())
+
+
+@cache
+def _installed_versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

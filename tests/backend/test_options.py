@@ -1,0 +1,52 @@
+"""Loops of little work are one function each: what is asked of XLA:CPU, and what it makes of NUTS."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ppl
+from backend_cuda.options import WHOLE_LOOP, compile_loops_whole
+from ppl.infer.run import _Setup
+
+ASKED = f"--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold={WHOLE_LOOP}"
+MARK = "xla_cpu_small_call"
+"""What XLA writes at a loop that becomes a function."""
+
+
+@pytest.mark.parametrize(
+    ("flags", "then"),
+    [
+        ({}, ASKED),
+        ({"XLA_FLAGS": "--xla_cpu_use_onednn=false"}, f"--xla_cpu_use_onednn=false {ASKED}"),
+        ({"XLA_FLAGS": ASKED.replace(str(WHOLE_LOOP), "0")}, ASKED.replace(str(WHOLE_LOOP), "0")),
+        ({"XLA_FLAGS": "/etc/flags of XLA"}, "/etc/flags of XLA"),
+    ],
+)
+def test_the_option_joins_the_users_flags_and_overrules_none(flags, then):
+    compile_loops_whole(flags)
+    assert flags["XLA_FLAGS"] == then
+
+
+def test_a_loop_of_a_few_kilobytes_is_one_function():
+    def rounds(x):
+        return jax.lax.while_loop(lambda c: jnp.sum(c) < 1e3, lambda c: jnp.sin(c) + c * 1.1, x)
+
+    assert MARK in jax.jit(rounds).lower(jnp.ones(500)).compile().as_text()
+    assert MARK not in jax.jit(rounds).lower(jnp.ones(10**6)).compile().as_text()
+
+
+def test_the_rounds_of_nuts_are_one_function():
+    """Without library calls: they stand outside, where a metric is renewed, and small contractions are sums."""
+
+    @ppl.model
+    def regression(x: ppl.Data["row", "column"], y: ppl.Data["row"]):
+        b = ppl.sample("b", ppl.Normal(0.0, 1.0), dims="column")
+        noise = ppl.sample("noise", ppl.HalfNormal(1.0))
+        ppl.observe("y", ppl.Normal(ppl.contract(x, b, over="column"), noise), y)
+
+    rng = np.random.default_rng(1)
+    posterior = ppl.compile(regression, {"x": rng.normal(size=(40, 3)), "y": rng.normal(size=40)}, dtype="float64")
+    made = _Setup.of(posterior, ppl.nuts(), None, False).engines[-1].lowered().compile().as_text()
+    marked = [line for line in made.splitlines() if MARK in line]
+    assert any("f64[4,500,4]" in line for line in marked), "the loop that writes draws is not one of them"
