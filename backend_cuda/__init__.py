@@ -2,10 +2,8 @@
 
 from .lax_collectives import LaxCollectives
 from .lower import lower
-from .options import compile_loops_whole, compiler_options, quick_options
+from .options import compiler_options, quick_options
 from .spmd import device_mesh, gather, spec, spmd, store, stored_shape
-
-compile_loops_whole()
 
 __all__ = [
     "LaxCollectives",

@@ -11,7 +11,7 @@ Four chains of 1,000 draws after 1,000 of warm-up, in float64, each sampler with
     wall seconds with compilation
 
 Ours is measured in this process, the peers in one beside it, which waits meanwhile: importing ppl has XLA compile loops
-of little work as whole functions (`backend_cuda.options`), which speeds up some peers too. They run as their users have
+of little work as whole functions (`ppl.xla_flags`), which speeds up some peers too. They run as their users have
 them, or with --whole-loops as we do. Ratios of rates are peer / ours, others ours / peer. nutpie evaluates the gradient
 through a call of Python for each leapfrog, which takes most of its time: its seconds say little, its effective draws
 per gradient are the bar.
@@ -37,16 +37,19 @@ from typing import Any
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import ppl  # before peers, which make XLA read its flags as they are imported
+
+# isort: split
+
 import arviz as az
 import jax
 import numpy as np
 from _chains import CHAINS, PEERS, TARGET_ACCEPT, Draws, Outcome, ours
 from _harness import parser, report
 
-import ppl
-from backend_cuda.options import WHOLE_LOOP
 from ppl.infer.keep import Kept, collect_program
 from ppl.infer.mapped import Mapped
+from ppl.xla_flags import WHOLE_LOOP
 
 sys.path.append(str(Path(__file__).parent.parent))
 from tests.yardsticks.agree import DATA
@@ -94,12 +97,17 @@ def figures(outcome: Outcome, draws: Draws) -> dict[str, float]:
     }
 
 
+def _enable_x64() -> None:
+    """For the peers; ours does not look at it."""
+    jax.config.update("jax_enable_x64", True)
+
+
 @contextmanager
 def beside(whole_loops: bool) -> Iterator[Executor]:
     """A process for the peers, with XLA's own limit for loops that it compiles whole unless they are to have ours."""
     flags = os.environ["XLA_FLAGS"]
     os.environ["XLA_FLAGS"] = flags if whole_loops else flags.replace(f"threshold={WHOLE_LOOP}", "threshold=1024")
-    with ProcessPoolExecutor(1, get_context("spawn"), jax.config.update, ("jax_enable_x64", True)) as process:
+    with ProcessPoolExecutor(1, get_context("spawn"), _enable_x64) as process:
         process.submit(os.getpid).result()  # it starts with the first call
         os.environ["XLA_FLAGS"] = flags
         yield process
@@ -191,7 +199,7 @@ if __name__ == "__main__":
     options.add_argument("--whole-loops", action="store_true", help="the peers' loops are compiled as ours are")
     chosen = options.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    jax.config.update("jax_enable_x64", True)  # for the peers; ours does not look at it
+    _enable_x64()
     rows: list[dict[str, Any]] = []
     names, draws = chosen.only or (QUICK if chosen.quick else CHOSEN), 500 if chosen.quick else 1000
     with beside(chosen.whole_loops) as process:

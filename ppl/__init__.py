@@ -19,6 +19,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from .xla_flags import compile_loops_whole
+
 _HOMES = {
     "ppl.pipeline": ("compile", "plan"),
     "ppl.infer.program": (
@@ -57,6 +59,7 @@ def _check_siblings() -> None:
 
 
 _check_siblings()
+compile_loops_whole()
 
 
 def __getattr__(name: str) -> Any:

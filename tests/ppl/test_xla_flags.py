@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import ppl
-from backend_cuda.options import WHOLE_LOOP, compile_loops_whole
 from ppl.infer.run import _Setup
+from ppl.xla_flags import WHOLE_LOOP, compile_loops_whole
 
 ASKED = f"--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold={WHOLE_LOOP}"
 MARK = "xla_cpu_small_call"
