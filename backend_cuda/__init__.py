@@ -2,7 +2,7 @@
 
 from .lax_collectives import LaxCollectives
 from .lower import lower
-from .options import compiler_options, quick_options
+from .options import compiler_options, hasty_options, quick_options
 from .spmd import device_mesh, gather, spec, spmd, store, stored_shape
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "compiler_options",
     "device_mesh",
     "gather",
+    "hasty_options",
     "lower",
     "quick_options",
     "spec",

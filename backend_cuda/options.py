@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import jax
 
@@ -27,6 +28,19 @@ def quick_options(devices: jax.sharding.Mesh) -> dict[str, bool]:
     they run 8 % slower (eight schools by NUTS, JAX 0.10). Empty where this XLA does not know the older emitter."""
     on_cpu = devices.devices.flat[0].platform == "cpu"
     return {_OLD_EMITTER: False} if on_cpu and _is_known(_OLD_EMITTER) else {}
+
+
+def hasty_options(plan: Plan, devices: jax.sharding.Mesh) -> dict[str, Any]:
+    """Options for a program that runs a few times only: on CPUs a small one is compiled without optimisation, in a
+    quarter to a half of the time. Those of `compiler_options` for others."""
+    small = plan.prediction is not None and plan.prediction.peak_bytes < LARGE / 8
+    if devices.devices.flat[0].platform != "cpu" or not small:
+        return dict(compiler_options(plan, devices))
+    return {
+        **quick_options(devices),
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    }
 
 
 _OLD_EMITTER = "xla_cpu_use_fusion_emitters"

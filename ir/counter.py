@@ -68,13 +68,13 @@ def seed_key(seed: int) -> tuple[np.uint32, np.uint32]:
     return np.uint32(seed & _MASK), np.uint32((seed >> 32) & _MASK)
 
 
-def threefry2x32(key: tuple[Word, Word], counter: tuple[Word, Word]) -> tuple[jax.Array, jax.Array]:
-    """Threefry-2x32-20: two words from a key and a counter, all broadcast against each other."""
+def threefry2x32(key: tuple[Word, Word], counter: tuple[Word, Word]) -> tuple[Any, Any]:
+    """Threefry-2x32-20: two words from a key and a counter, all broadcast against each other; of NumPy's, NumPy's."""
     k0, k1 = word(key[0]), word(key[1])
     x0, x1 = word(counter[0]), word(counter[1])
     schedule = (k0, k1, k0 ^ k1 ^ _PARITY)
     with np.errstate(over="ignore"):
-        x0, x1 = jnp.add(x0, k0), jnp.add(x1, k1)
+        x0, x1 = x0 + k0, x1 + k1
         for group in range(5):
             for rotation in _ROTATIONS[group % 2]:
                 x0 = x0 + x1
@@ -89,6 +89,13 @@ def derive(key: tuple[Word, Word], *words: Word) -> Key:
     for w in words:
         key = threefry2x32(key, (w, _DERIVE))
     return jnp.asarray(word(key[0])), jnp.asarray(word(key[1]))
+
+
+def derive_on_host(key: tuple[Word, Word], *words: Word) -> tuple[np.ndarray, np.ndarray]:
+    """`derive` of NumPy's words, without compiling anything."""
+    for w in words:
+        key = threefry2x32(key, (w, _DERIVE))
+    return np.asarray(key[0]), np.asarray(key[1])
 
 
 def expand(key: Key, ndim: int) -> Key:

@@ -60,6 +60,11 @@ class Executable:
     def jitted(self) -> Any:
         return jax.jit(self.whole, compiler_options=self.options)
 
+    @cached_property
+    def hasty(self) -> Any:
+        """`jitted`, for what is run a few times only."""
+        return jax.jit(self.whole, compiler_options=backend.hasty_options(self.plan, self.devices))
+
     def store(self, name: str, array: Any) -> jax.Array:
         """An input's whole array placed on the mesh."""
         i = self.program.input(name)
@@ -71,13 +76,16 @@ class Executable:
             )
         return backend.store(array, i.type, self.plan.layouts[name], self.plan.mesh, self.devices)
 
-    def run(self, arrays: Mapping[str, Any], *, stored: bool = False) -> dict[str, Any]:
-        """Runs once. `arrays` are whole arrays, or stored ones; with `stored` the outputs stay on the devices."""
+    def run(self, arrays: Mapping[str, Any], *, stored: bool = False, hasty: bool = False) -> dict[str, Any]:
+        """Runs once. `arrays` are whole arrays, or stored ones; with `stored` the outputs stay on the devices.
+
+        `hasty`: compiled in less time, where a program is small and will run a few times only.
+        """
         with jax.enable_x64(True):
             args = [
                 a if isinstance(a := arrays[i.name], jax.Array) else self.store(i.name, a) for i in self.program.inputs
             ]
-            made = self.jitted(*args)
+            made = (self.hasty if hasty else self.jitted)(*args)
         if stored:
             return made
         return {n: backend.gather(made[n], v.type) for n, v in self.program.outputs}

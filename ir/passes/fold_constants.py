@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import jax
@@ -98,8 +98,13 @@ def _evaluate(op: Op, constants: tuple[tuple[str, Any, str], ...], t: TensorType
     types = [TensorType((), dtype) for _, _, dtype in constants]
     with jax.enable_x64(True), jax.ensure_compile_time_eval(), _on_cpu():
         blocks = [np.asarray(value, t.numpy) for (_, value, _), t in zip(constants, types, strict=True)]
-        blocks = [jax.numpy.asarray(block, block.dtype) for block in blocks]
-        return np.asarray(op.local(Place(types, [t]), *blocks)).item()
+        return np.asarray(_compiled(op, tuple(types), t)(*blocks)).item()
+
+
+@cache
+def _compiled(op: Op, types: tuple[TensorType, ...], t: TensorType) -> Callable[..., jax.Array]:
+    """One program: a special function is made of twenty operations, each of which would be compiled by itself."""
+    return jax.jit(lambda *blocks: op.local(Place(list(types), [t]), *blocks))
 
 
 def _on_cpu() -> contextlib.AbstractContextManager:

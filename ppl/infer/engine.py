@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -101,10 +100,10 @@ class Engine:
 
     def stand(self, position: dict[str, jax.Array], step: Any = None) -> State:
         """The state of chains at stored positions: log density and gradient there."""
-        made = self.gradient.run({**self.data, **position}, stored=True)
+        made = self.gradient.run({**self.data, **position}, stored=True, hasty=True)
         if step is None:
             with jax.enable_x64(True):
-                step = self._place(jnp.zeros(made["log_density"].shape, jnp.uint32))
+                step = self._place(np.zeros(made["log_density"].shape, np.uint32))
         return State(position, {n: made[f"grad:{n}"] for n in self.latents}, made["log_density"], step)
 
     def start(self, seed: int, begin: Handover) -> Any:

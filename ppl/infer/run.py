@@ -160,7 +160,7 @@ def _stage(
             bar.advance(done, info)
             if watch is not None:
                 watch(stage, done, info)
-            if done < options.warmup and bool(np.all(block.finished)):
+            if done < options.warmup and np.asarray(block.finished).all():
                 done = options.warmup
     return engine.handover(state)
 

@@ -29,12 +29,8 @@ START, PRIOR, PREDICT = 0x5354, 0x5052, 0x5045
 
 def keys(seed: int, purpose: int, *words: Any) -> np.ndarray:
     """Random key words u32[..., 2]; `words` are numbers or broadcastable arrays of them."""
-    with jax.enable_x64(True):
-        low, high = _derive(counter.seed_key(seed), np.uint32(purpose), *(np.asarray(w, np.uint32) for w in words))
-        return np.stack(np.broadcast_arrays(np.asarray(low), np.asarray(high)), axis=-1)
-
-
-_derive = jax.jit(counter.derive)
+    key = counter.derive_on_host(counter.seed_key(seed), purpose, *(np.asarray(w, np.uint32) for w in words))
+    return np.stack(np.broadcast_arrays(*key), axis=-1)
 
 
 def begin(posterior: Posterior, engine: Engine, chains: int, seed: int, init: Any) -> Handover:
@@ -94,7 +90,7 @@ def starting_points(
             keep_old = good.reshape(-1, *(1,) * (x.ndim - 1))
             found[name] = np.where(keep_old, found[name], x) if name in found else x
         stored = {n: gradient.store(n, x) for n, x in found.items()}
-        made = gradient.run({**data, **stored})
+        made = gradient.run({**data, **stored}, hasty=True)
         good = np.isfinite(made["log_density"])
         for i in latents:
             good &= np.isfinite(made[f"grad:{i.name}"]).reshape(chains, -1).all(axis=1)
