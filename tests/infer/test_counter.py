@@ -43,6 +43,10 @@ def test_derive_composes_and_separates():
     b = counter.derive(counter.derive(KEY, 1), 2)
     assert [int(x) for x in a] == [int(x) for x in b]
     assert [int(x) for x in a] != [int(x) for x in counter.derive(KEY, 2, 1)]
+    hosted = counter.derive_on_host(KEY, np.array([1, 2**32 - 1], np.uint32), 2)
+    traced = counter.derive(KEY, np.array([1, 2**32 - 1], np.uint32), 2)
+    assert all(isinstance(x, np.ndarray) for x in hosted)
+    np.testing.assert_array_equal(hosted, [np.asarray(x) for x in traced])
     assert counter.site_hash("123456789") == 0xCBF43926  # the published check value of CRC-32
 
 
