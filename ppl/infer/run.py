@@ -16,6 +16,7 @@ import backend_cuda as backend
 from ir.errors import Diagnostic, InternalError
 
 from ..execute import Executable
+from ..xla_flags import slow_loops
 from .after import After, prior_draws
 from .choose import resolve
 from .engine import Engine, space_of
@@ -92,6 +93,8 @@ def run(
         shown = 1 if options.pooled else options.chains
         record = Record(posterior, setup.kept, extra, shown, options, out, int(seed))
         record.notes += _notes(posterior, options, reasons)
+        if setup.engines[-1].packing.parts:
+            record.notes += slow_loops(gradient.devices)
         if gradient.reproducible and gradient.mesh_bound:
             record.notes.append(
                 f"sums of {', '.join(gradient.mesh_bound)} follow the mesh: draws are not reproducible on it"

@@ -1,11 +1,16 @@
 """Loops of little work are one function each: what is asked of XLA:CPU, and what it makes of NUTS."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import ppl
+from ppl import xla_flags
 from ppl.infer.run import _Setup
 from ppl.xla_flags import WHOLE_LOOP, compile_loops_whole
 
@@ -26,6 +31,22 @@ MARK = "xla_cpu_small_call"
 def test_the_option_joins_the_users_flags_and_overrules_none(flags, then):
     compile_loops_whole(flags)
     assert flags["XLA_FLAGS"] == then
+
+
+@pytest.mark.parametrize(("first", "late"), [("import jax", False), ("import jax; jax.devices()", True)])
+def test_jax_that_was_used_before_is_told(first, late):
+    """In a process of its own: XLA reads its flags once."""
+    code = f"{first}; import ppl; from ppl import xla_flags; print(xla_flags.LATE)"
+    flags = {n: x for n, x in os.environ.items() if n != "XLA_FLAGS"}
+    told = subprocess.run([sys.executable, "-c", code], env=flags, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == [str(late)]
+
+
+def test_a_run_tells_that_its_loops_are_slow(monkeypatch):
+    devices = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))
+    assert xla_flags.slow_loops(devices) == []
+    monkeypatch.setattr(xla_flags, "LATE", True)
+    assert "import ppl first" in xla_flags.slow_loops(devices)[0]
 
 
 def test_a_loop_of_a_few_kilobytes_is_one_function():
