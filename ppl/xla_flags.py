@@ -14,7 +14,6 @@ WHOLE_LOOP = 2**20
 """Bytes that a round of a loop may read and write for XLA:CPU to compile the loop as one function."""
 _WHOLE_LOOP_OPTION = "xla_cpu_small_while_loop_byte_threshold"
 
-
 LATE = False
 """Whether JAX had been used before ppl was imported, so that the option has no effect."""
 

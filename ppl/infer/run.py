@@ -29,10 +29,11 @@ from .protocol import Handover
 from .record import Record
 from .restrict import check_only
 from .room import block_length, copies_of
+from .space import Space
 from .stages import prepared, settled_apart
 from .start import begin
 from .streaming import Reduction, Running
-from .virial import Virial
+from .virial import LARGE, Virial
 
 if TYPE_CHECKING:
     from ..posterior import Posterior
@@ -249,7 +250,7 @@ class _Setup:
         data = _abstract_data(gradient) if abstract else posterior.hoisted(gradient)
         *first, last = options.stages()
         metric = _Metric.make(posterior, options, gradient, abstract)
-        few = [bool(stage.packs and packing(space_of(gradient, stage.only)).parts) for stage in options.stages()]
+        few = [stage.packs and _few(space_of(gradient, stage.only)) for stage in options.stages()]
         engines = [
             Engine(gradient, data, stage, block_length(stage, packed=packed), keep=False, **metric.of(stage))
             for stage, packed in zip(first, few, strict=False)
@@ -261,6 +262,11 @@ class _Setup:
         engines.append(Engine(gradient, data, last, length, collect, collected, **metric.of(last)))
         reduction = Reduction(collect, tuple(kept.moments)) if kept.moments else None
         return cls(tuple(engines), after, kept, reduction)
+
+
+def _few(space: Space) -> bool:
+    """Whether latents are packed, and none is measured at the ends of blocks, of which there must then be many."""
+    return bool(packing(space).parts) and all(s.degrees <= LARGE for s in space.sites)
 
 
 @dataclass(frozen=True, eq=False)

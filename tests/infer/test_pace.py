@@ -5,6 +5,8 @@ import pytest
 
 import ppl
 from ppl.infer.pace import LONGEST, SECONDS, Pace, compiled_for
+from ppl.infer.run import _few
+from ppl.infer.space import Space
 
 
 def test_quick_calls_double_and_slow_ones_do_not():
@@ -27,6 +29,12 @@ def test_only_few_latents_and_no_given_length_have_longer_blocks():
     assert compiled_for(ppl.nuts(), packed=True) == LONGEST * ppl.nuts().block
     assert compiled_for(ppl.nuts(), packed=False) == ppl.nuts().block
     assert compiled_for(ppl.nuts(block=20), packed=True) == 20
+
+
+@pytest.mark.parametrize(("shape", "few"), [((500,), True), ((1500,), False), ((3000,), False)])
+def test_sites_that_are_measured_between_blocks_keep_short_ones(shape, few):
+    """From 1,000 elements on a site is held to equipartition, from 2,048 on it is not packed."""
+    assert _few(Space.single({"x": shape, "y": ()}, 2)) == few
 
 
 @pytest.fixture(scope="module")
