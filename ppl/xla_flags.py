@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import MutableMapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,10 +14,10 @@ WHOLE_LOOP = 2**20
 _WHOLE_LOOP_OPTION = "xla_cpu_small_while_loop_byte_threshold"
 
 LATE = False
-"""Whether JAX had been used before ppl was imported, so that the option has no effect."""
+"""Whether JAX had been used before ppl was imported, so that the option has no effect; `import ppl` sets it, once."""
 
 
-def compile_loops_whole(environment: MutableMapping[str, str] = os.environ) -> None:
+def compile_loops_whole() -> None:
     """Has XLA:CPU compile loops of little work as one function each, of all that this process compiles.
 
     By default (JAX 0.7 to 0.12) it does so up to 1 kB a round, and larger loops call a kernel for each of their
@@ -26,12 +25,19 @@ def compile_loops_whole(environment: MutableMapping[str, str] = os.environ) -> N
     compiles: it has no effect afterwards, and none where the user's flags have the option already.
     """
     global LATE
-    flags = environment.get("XLA_FLAGS", "")
-    in_a_file = bool(flags) and not flags.lstrip().startswith("-")
-    if not in_a_file and _WHOLE_LOOP_OPTION not in flags:
-        option = f"--xla_backend_extra_options={_WHOLE_LOOP_OPTION}={WHOLE_LOOP}"
-        environment["XLA_FLAGS"] = f"{flags} {option}".strip()
-        LATE = LATE or _jax_was_used()
+    flags = os.environ.get("XLA_FLAGS", "")
+    wanted = with_whole_loops(flags)
+    if wanted != flags:
+        os.environ["XLA_FLAGS"] = wanted
+        LATE = _jax_was_used()
+
+
+def with_whole_loops(flags: str) -> str:
+    """XLA_FLAGS with the option joined to it: unchanged where they have it already or name a file of flags."""
+    names_a_file = bool(flags) and not flags.lstrip().startswith("-")
+    if names_a_file or _WHOLE_LOOP_OPTION in flags:
+        return flags
+    return f"{flags} --xla_backend_extra_options={_WHOLE_LOOP_OPTION}={WHOLE_LOOP}".strip()
 
 
 def slow_loops(devices: jax.sharding.Mesh) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 import ppl
 from ppl import xla_flags
 from ppl.infer.run import _Setup
-from ppl.xla_flags import WHOLE_LOOP, compile_loops_whole
+from ppl.xla_flags import WHOLE_LOOP, with_whole_loops
 
 ASKED = f"--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold={WHOLE_LOOP}"
 MARK = "xla_cpu_small_call"
@@ -22,15 +22,14 @@ MARK = "xla_cpu_small_call"
 @pytest.mark.parametrize(
     ("flags", "then"),
     [
-        ({}, ASKED),
-        ({"XLA_FLAGS": "--xla_cpu_use_onednn=false"}, f"--xla_cpu_use_onednn=false {ASKED}"),
-        ({"XLA_FLAGS": ASKED.replace(str(WHOLE_LOOP), "0")}, ASKED.replace(str(WHOLE_LOOP), "0")),
-        ({"XLA_FLAGS": "/etc/flags of XLA"}, "/etc/flags of XLA"),
+        ("", ASKED),
+        ("--xla_cpu_use_onednn=false", f"--xla_cpu_use_onednn=false {ASKED}"),
+        (ASKED.replace(str(WHOLE_LOOP), "0"), ASKED.replace(str(WHOLE_LOOP), "0")),
+        ("/etc/flags of XLA", "/etc/flags of XLA"),
     ],
 )
 def test_the_option_joins_the_users_flags_and_overrules_none(flags, then):
-    compile_loops_whole(flags)
-    assert flags["XLA_FLAGS"] == then
+    assert with_whole_loops(flags) == then
 
 
 @pytest.mark.parametrize(("first", "late"), [("import jax", False), ("import jax; jax.devices()", True)])
@@ -44,6 +43,7 @@ def test_jax_that_was_used_before_is_told(first, late):
 
 def test_a_run_tells_that_its_loops_are_slow(monkeypatch):
     devices = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))
+    monkeypatch.setattr(xla_flags, "LATE", False)
     assert xla_flags.slow_loops(devices) == []
     monkeypatch.setattr(xla_flags, "LATE", True)
     assert "import ppl first" in xla_flags.slow_loops(devices)[0]
