@@ -26,6 +26,8 @@ class Block:
     """XLA's optimised HLO."""
     memory: int
     """Bytes of temporaries, arguments and results on one device; aliased ones once, the model's data not."""
+    workspace: int
+    """Bytes of temporaries of the model's log density and gradient, compiled alone."""
     advance: Callable[[], int]
     """Runs the block on from where it stands; gives the gradients spent, once all is done."""
 
@@ -54,4 +56,5 @@ def compiled_block(posterior: Posterior, options: Common, position: Mapping[str,
         jax.block_until_ready(made.state)
         return int(np.asarray(made.info.leapfrogs).sum())
 
-    return Block(compiled.as_text(), held_bytes(compiled, engine.data), advance)
+    workspace = engine.gradient.lowered().compile().memory_analysis().temp_size_in_bytes
+    return Block(compiled.as_text(), held_bytes(compiled, engine.data), workspace, advance)

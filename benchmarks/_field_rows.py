@@ -7,7 +7,7 @@ from typing import Any
 from _field_cases import DEPTH
 
 COPIES = {"hmc": 6, "mams": 6, "mclmc": 4, "nuts": 13 + 2 * DEPTH}
-"""Allowed copies of the latents."""
+"""Allowed copies of the latents, beyond the workspace of the model's own log density and gradient."""
 
 
 def compare(metric: str, values: dict[str, float], target: float | None, options: Any) -> dict[str, Any]:
