@@ -28,6 +28,7 @@ from ppl.infer.metric import Diagonal
 from ppl.infer.pack import Packing, packing
 from ppl.infer.protocol import Handover, State
 from ppl.infer.space import Site, Space
+from tests.infer import drive
 
 KEY = counter.seed_key(23)
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -89,10 +90,10 @@ class Grid:
     def spmd(self, body: Any, in_specs: Any, out_specs: Any) -> Any:
         """`body` of blocks as a compiled function of stored arrays; on one device, plainly compiled."""
         if self.devices == 1:
-            return jax.jit(body)
+            return drive.jit(body)
         devices = np.array(jax.devices()[: self.devices]).reshape(self.rows, self.columns, self.chains)
         mesh = Mesh(devices, ("a", "b", "c"))
-        return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False))
+        return drive.jit(jax.shard_map(body, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False))
 
     def _along(self, name: str) -> list[tuple[int, str]]:
         return list(zip(SHAPES[name], AXES[name], strict=True))

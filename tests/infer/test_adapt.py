@@ -56,7 +56,7 @@ def test_dual_averaging_meets_its_target_and_the_search_its_scale():
             variance = {"x": jnp.ones((3, 10)) * jnp.array([1e-6, 1.0, 1e6])[:, None] ** 2}
             return drive.run(kernel, seed, start, schedule, target_accept=target_accept, variance=variance)
 
-        compiled = jax.jit(go)
+        compiled = drive.jit(go)
         for target_accept in (0.6, 0.8, 0.95):
             result = compiled(counter.seed_key(3), target_accept)
             first = np.asarray(result.info.step_size[:, 0]) * [1e-6, 1.0, 1e6]
@@ -72,7 +72,7 @@ def test_a_given_step_size_without_warmup_stays():
     with jax.enable_x64(True):
         space = Space.single({"x": (4,)}, 2)
         kernel = Nuts(space, gaussian({"x": np.ones(4)}), max_depth=1)
-        run = jax.jit(lambda: drive.run(kernel, counter.seed_key(0), space.zeros(), drive.fixed(5), step_size=0.37))
+        run = drive.jit(lambda: drive.run(kernel, counter.seed_key(0), space.zeros(), drive.fixed(5), step_size=0.37))
         result = run()
         assert (result.info.step_size == 0.37).all()
         assert (result.info.leapfrogs == 1).all() and (result.info.depth == 1).all()

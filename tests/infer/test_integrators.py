@@ -15,6 +15,7 @@ from ppl.infer.program import hmc
 from ppl.infer.protocol import Handover
 from ppl.infer.schedule import make_schedule
 from ppl.infer.space import Space
+from tests.infer import drive
 from tests.infer.targets import gaussian, largest_t
 
 
@@ -83,7 +84,7 @@ def run(kernel, start, step_size, count):
         made = method.start(counter.seed_key(5), begin)
         return method.advance(counter.seed_key(5), made, make_schedule(0, count), count, lambda x: x)
 
-    block = jax.jit(go)(start, step_size)
+    block = drive.jit(go)(start, step_size)
     return np.asarray(block.draws["x"]), jax.tree.map(np.asarray, block.info)
 
 

@@ -14,6 +14,7 @@ from ppl.infer.metric import identity
 from ppl.infer.program import gibbs, mams, nuts
 from ppl.infer.protocol import Handover, Point
 from ppl.infer.space import Space
+from tests.infer import drive
 from tests.infer.driven import Driven
 from tests.infer.targets import correlated, gaussian, largest_t, mild_funnel
 
@@ -31,7 +32,7 @@ def sample(space, target, **options):
             first = method.start(seed, Handover(init(method.kernel, start)))
             return method.advance(seed, first, program.schedule().part(0, 800), 800, lambda x: x)
 
-        block = jax.tree.map(np.asarray, jax.jit(go)())
+        block = jax.tree.map(np.asarray, drive.jit(go)())
     return {n: x[:, 400:] for n, x in block.draws.items()}, block.info
 
 

@@ -20,6 +20,7 @@ from ppl.infer.program import mclmc
 from ppl.infer.protocol import Handover, State
 from ppl.infer.space import Site, Space
 from ppl.infer.tracers import Tracers, autocorrelation_time
+from tests.infer import drive
 from tests.infer.targets import gaussian, mild_funnel
 
 KEY = counter.seed_key(11)
@@ -33,7 +34,7 @@ def sample(options, space, target, start, metric=None, step_size=None):
         log_density, gradient = target(start)
         state = State(start, gradient, log_density, jnp.zeros(space.chains, jnp.uint32))
         walk, schedule = method.start(KEY, Handover(state, metric, step_size)), options.schedule()
-        advance = jax.jit(lambda w, flags, limit: method.advance(KEY, w, flags, limit, lambda x: x))
+        advance = drive.jit(lambda w, flags, limit: method.advance(KEY, w, flags, limit, lambda x: x))
         draws, infos, done = [], [], 0
         for end in (options.warmup, options.warmup + options.draws):
             while done < end:
@@ -252,7 +253,7 @@ def test_draws_on_many_devices_are_those_on_one(devices):
         )
         padded = np.pad(x, [(0, 0), (0, pad)])
         draws, info, series = split(padded, s)
-        draws1, info1, series1 = jax.jit(blocks_of(options, line(1, ())))(x, s)
+        draws1, info1, series1 = drive.jit(blocks_of(options, line(1, ())))(x, s)
         np.testing.assert_allclose(draws["x"][:, :20, :N], draws1["x"][:, :20], rtol=1e-10, atol=1e-11)
         np.testing.assert_allclose(draws["x"][..., :N], draws1["x"], rtol=1e-6, atol=1e-7)
         np.testing.assert_allclose(series, series1, rtol=1e-6, atol=1e-7)

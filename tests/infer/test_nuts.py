@@ -91,7 +91,7 @@ def test_the_iterative_tree_is_the_recursive_one(half_checks):
         space = Space.single({"a": (3,), "b": (2, 2)}, chains)
         kernel = Nuts(space, gaussian(SCALES), max_depth, half_checks)
         inverse_mass = {n: jnp.broadcast_to(jnp.asarray(v), (chains, *v.shape)) for n, v in metric.items()}
-        go = jax.jit(lambda x: drive.run(kernel, SEED, x, drive.fixed(steps), step_size=eps, variance=inverse_mass))
+        go = drive.jit(lambda x: drive.run(kernel, SEED, x, drive.fixed(steps), step_size=eps, variance=inverse_mass))
         result = go(space.full(0.5))
 
         noise = jax.jit(lambda step: space.normal(counter.derive(SEED, space.chain_ids(), step), MOMENTUM))
@@ -118,7 +118,7 @@ def test_the_iterative_tree_is_the_recursive_one(half_checks):
 def run_in_blocks(kernel, length, limit, warmup=60, draws=40):
     """warmup + draws transitions, `limit` of them a call; per-transition results joined."""
     schedule, made, pieces = make_schedule(warmup, draws), drive.method(kernel), []
-    step = jax.jit(lambda state, flags, n: drive.advance(made, SEED, state, flags, n))
+    step = drive.jit(lambda state, flags, n: drive.advance(made, SEED, state, flags, n))
     state = made.start(SEED, drive.begin(kernel, kernel.space.full(0.1)))
     for start in range(0, warmup + draws, limit):
         result = step(state, schedule.part(start, length), min(limit, warmup + draws - start))
@@ -148,16 +148,16 @@ def test_limit_thin_and_single_transitions_give_the_same_draws():
         space = Space.single({"v": (), "w": (3,)}, 3)
         kernel = Nuts(space, mild_funnel)
         schedule, known = drive.fixed(12), dict(step_size=0.3, variance=space.full(1.0))
-        run = jax.jit(lambda n: drive.run(kernel, SEED, space.zeros(), schedule, limit=n, **known))
+        run = drive.jit(lambda n: drive.run(kernel, SEED, space.zeros(), schedule, limit=n, **known))
         whole, cut = run(12), run(5)
         options = dict(thin=3, collect=lambda x: {"twice": 2 * x["w"]}, **known)
-        thinned = jax.jit(lambda: drive.run(kernel, SEED, space.zeros(), schedule, **options))()
+        thinned = drive.jit(lambda: drive.run(kernel, SEED, space.zeros(), schedule, **options))()
         assert (thinned.draws["twice"] == 2 * whole.draws["w"][:, 2::3]).all()
         assert (cut.draws["v"][:, :5] == whole.draws["v"][:, :5]).all() and (cut.draws["v"][:, 5:] == 0).all()
         ended = cut.state.state
         assert (ended.step == 5).all() and (ended.position["v"] == whole.draws["v"][:, 4]).all()
         state = block.init(kernel, space.zeros())
-        one, info = jax.jit(lambda s: block.transition(kernel, SEED, s, 0.3, identity(space)))(state)
+        one, info = drive.jit(lambda s: block.transition(kernel, SEED, s, 0.3, identity(space)))(state)
         assert (one.position["w"] == whole.draws["w"][:, 0]).all()
         assert (info.leapfrogs == whole.info.leapfrogs[:, 0]).all() and info.depth.shape == (3,)
 
@@ -179,7 +179,7 @@ def test_divergences_are_counted_and_not_drawn():
         space = Space.single({"v": ()}, 2)
         for kernel in (Nuts(space, both), Hmc(space, both, steps=4)):
             known = dict(step_size=0.5, variance=space.full(1.0))
-            result = jax.jit(lambda k=kernel, o=known: drive.run(k, SEED, space.zeros(), drive.fixed(100), **o))()
+            result = drive.jit(lambda k=kernel, o=known: drive.run(k, SEED, space.zeros(), drive.fixed(100), **o))()
             divergences = np.asarray(result.info.divergent).sum(axis=1)
             assert divergences[0] >= 10 and divergences[1] >= 90
             assert np.isfinite(result.draws["v"]).all() and np.isfinite(result.info.energy).all()

@@ -29,7 +29,7 @@ def sample(kernel, *parameters, target=None, dtype="float64", target_accept=0.8)
         start = space.normal(counter.derive(seed, 99, space.chain_ids()), 1)
         return drive.run(made, seed, start, schedule, target_accept=target_accept)
 
-    compiled = jax.jit(go)
+    compiled = drive.jit(go)
     results = [compiled(counter.seed_key(5), *p) for p in parameters] if parameters else [compiled(counter.seed_key(5))]
     results = [jax.tree.map(np.asarray, r) for r in results]
     return [(*jax.tree.map(lambda v: v[:, WARMUP:], (r.draws, r.info)), r) for r in results]

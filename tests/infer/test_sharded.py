@@ -46,7 +46,7 @@ def pad(vector):
 
 
 def spmd(body, grid, in_specs, out_specs):
-    return jax.jit(jax.shard_map(body, mesh=grid, in_specs=in_specs, out_specs=out_specs, check_vma=False))
+    return drive.jit(jax.shard_map(body, mesh=grid, in_specs=in_specs, out_specs=out_specs, check_vma=False))
 
 
 def test_noise_is_the_same_bit_for_bit_and_zero_on_padding():
@@ -146,7 +146,7 @@ def test_one_transition_on_eight_devices_is_the_one_on_one(make):
         f = spmd(go(split), grid, (P(None, "row"), P()), specs)
         padded = np.pad(start, [(0, 0), (0, 3)])
         state, info = f(padded, mean)
-        state1, info1 = jax.jit(go(whole))(start, mean)
+        state1, info1 = drive.jit(go(whole))(start, mean)
         # Decisions may only differ where a margin is of the size of rounding, and none is.
         assert float(jnp.minimum(info1.accept_margin, info1.turn_margin).min()) > 1e-9
         assert (info.leapfrogs == info1.leapfrogs).all() and info.leapfrogs.min() > 1
@@ -183,7 +183,7 @@ def test_chains_split_over_devices_draw_what_they_draw_together():
         out = ({"x": P("half", None, "row"), "s": P("half")}, P("half"), vector)
         f = spmd(go(line_space(("row",), 4, 2, ("half",))), grid, (P("half", "row"), P("half")), out)
         draws, info, metric = f(np.pad(start, [(0, 0), (0, 3)]), mean)
-        draws1, info1, _ = jax.jit(go(line_space((), 1, 4)))(start, mean)
+        draws1, info1, _ = drive.jit(go(line_space((), 1, 4)))(start, mean)
         leapfrogs = np.asarray(info.leapfrogs)
         assert (leapfrogs[:, :8] == info1.leapfrogs[:, :8]).all()
         assert leapfrogs[:2].sum(axis=1).max() != leapfrogs[2:].sum(axis=1).max()
@@ -220,7 +220,7 @@ def test_a_sweep_on_eight_devices_is_the_one_on_one(options):
         f = spmd(go(line_space(("row",), 8, 3)), grid, (P(None, "row"), P()), out)
         padded = np.pad(start, [(0, 0), (0, 3)])
         draws, gradients, divergent, end = f(padded, mean)
-        draws1, gradients1, _, _ = jax.jit(go(line_space((), 1, 3)))(start, mean)
+        draws1, gradients1, _, _ = drive.jit(go(line_space((), 1, 3)))(start, mean)
         assert (gradients == gradients1).all() and not np.asarray(divergent).any()
         assert np.abs(np.diff(draws["s"], axis=1)).min() > 0
         np.testing.assert_allclose(draws["x"][..., :N], draws1["x"], rtol=1e-9, atol=1e-9)
@@ -254,7 +254,7 @@ def test_particles_split_over_devices_are_those_of_one_device():
         vector = {"x": P("half", "row"), "s": P("half")}
         f = spmd(go(line_space(("row",), 4, 3, ("half",))), grid, (P("half", "row"), P("half")), (vector, P("half")))
         end, info = f(np.pad(start, [(0, 0), (0, 3)]), mean)
-        end1, info1 = jax.jit(go(line_space((), 1, 6)))(start, mean)
+        end1, info1 = drive.jit(go(line_space((), 1, 6)))(start, mean)
         assert 0 < np.asarray(info1.temperature)[0, -1] < 1 and np.asarray(info1.accept_stat).max() > 0.1
         for field in info._fields:
             np.testing.assert_allclose(getattr(info, field), getattr(info1, field), rtol=1e-8, err_msg=field)

@@ -15,6 +15,7 @@ from ppl.infer.fit import Fitting, fit_schedule
 from ppl.infer.lanczos import LanczosLaplace
 from ppl.infer.pathfinder import Pathfinder
 from ppl.infer.protocol import Handover, State
+from tests.infer import drive
 from tests.infer.test_sharded import KEY, N, line_space, line_target, mesh, spmd
 
 slow = pytest.mark.slow
@@ -57,7 +58,7 @@ def test_iterations_and_a_draw_on_eight_devices_are_those_on_one(name):
         f = spmd(go(line_space(("row",), 8, CHAINS)), grid, (P(None, "row"), P()), (vector, P(), vector))
         padded = np.pad(start, [(0, 0), (0, 3)])
         position, info, scale = f(padded, mean)
-        position1, info1, scale1 = jax.jit(go(line_space((), 1, CHAINS)))(start, mean)
+        position1, info1, scale1 = drive.jit(go(line_space((), 1, CHAINS)))(start, mean)
         for a, b in ((position, position1), (scale, scale1)):
             np.testing.assert_allclose(a["x"][:, :N], b["x"], rtol=1e-8, atol=1e-9)
             np.testing.assert_allclose(a["s"], b["s"], rtol=1e-8, atol=1e-9)

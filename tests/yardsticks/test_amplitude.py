@@ -1,6 +1,7 @@
 """A field with one unknown amplitude: the joint posterior of both against one-dimensional quadrature (`amplitude`)."""
 
 import numpy as np
+import pytest
 
 import ppl
 from tests.yardsticks.agree import MODELS, bulk_ess, mean, quantile, rms, sd
@@ -13,6 +14,7 @@ def test_the_quadrature_gives_the_numbers_of_another_one():
     np.testing.assert_allclose(exact.quantiles, [-0.2153, -0.0348, 0.1286], atol=3e-4)  # on a coarser grid
 
 
+@pytest.mark.slow
 def test_a_free_amplitude_and_its_field():
     transfer, data = simulate()
     exact = quadrature(transfer, data)

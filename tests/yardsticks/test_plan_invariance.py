@@ -194,9 +194,8 @@ def momenta(case):
     return found
 
 
-@pytest.mark.parametrize(
-    "case", [MAPS[0], *(pytest.param(c, marks=pytest.mark.slow) for c in (MAPS[2], HOUSES[1]))], ids=str
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [MAPS[0], MAPS[2], HOUSES[1]], ids=str)
 def test_momenta_are_the_same_to_the_last_bit(case):
     for name, x in momenta(case.one).items():
         np.testing.assert_array_equal(momenta(case)[name], x)
@@ -235,7 +234,7 @@ TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
 
 
 @pytest.mark.parametrize(
-    ("case", "dtype"), over(MAPS + HOUSES + OWN[:1] + OWN[2:3], lambda c, d: c in QUICK and d == "float64")
+    ("case", "dtype"), over(MAPS + HOUSES + OWN[:1] + OWN[2:3], lambda c, d: c == MAPS[0] and d == "float64")
 )
 def test_a_transition_from_each_stored_state_agrees_to_rounding(case, dtype):
     close, worst, leapfrogs, steps = 0, 0.0, 0, 3
