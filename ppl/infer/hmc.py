@@ -78,10 +78,13 @@ class Hmc:
         choices = math.floor(self.steps * (1 + self.jitter)) - shortest + 1
         u = uniform(key, (np.uint32(0), np.uint32(LENGTH)), "float64")
         length = shortest + jnp.floor(u * choices).astype(jnp.int32)
+        g = metric.pull(draw.gradient)
+        if self._alone:
+            momentum = self.space.axpy(self.integrator.kicks[0] * step_size, g, momentum)
         return Path(
             where(fresh, draw.position, path.x),
             where(fresh, momentum, path.p),
-            where(fresh, metric.pull(draw.gradient), path.g) if path.g else {},
+            where(fresh, g, path.g) if path.g else {},
             draw._replace(energy=jnp.where(fresh, energy, draw.energy)),
             jnp.where(fresh, length, path.length),
             select(fresh, start_progress(energy), path.progress),
@@ -90,7 +93,7 @@ class Hmc:
     def grow(self, frozen: jax.Array, path: Path, step_size: jax.Array, metric: Metric, key: Key) -> Path:
         alone, count = self._alone, self.integrator.gradients
         steps = jnp.where(frozen | (not alone), 1, path.length)
-        start = (path.draw.position, path.p, metric.pull(path.draw.gradient)) if alone else (path.x, path.p, path.g)
+        start = (path.draw.position, path.p, {}) if alone else (path.x, path.p, path.g)
         how = (self.space, self.target, metric, self.integrator, step_size)
         x, p, log_density, gradient = travel(*how, *start, steps[0] if alone else 1)
         kinetic = self.space.dots([(p, p)])[0]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .leapfrog import arrive
 from .metric import Metric
 from .protocol import Target
 from .space import Space, Vector
@@ -55,7 +56,8 @@ def travel(
     g: Vector,
     steps: jax.Array | int,
 ) -> tuple[Vector, Vector, jax.Array, Vector]:
-    """(x, p, l, grad l) after `steps` steps (int32 or a number, at least 1) of eps[C]; g is the whitened gradient at x.
+    """(x, p, l, grad l) after `steps` steps (int32 or a number, at least 1) of eps[C]; g is the whitened gradient at x,
+    or empty where p has had the first kick.
 
     The kick that ends a step and the one that begins the next are one, and the gradients before the last stand alone:
     XLA leaves log densities and their sums out of them, and of vectors only position and momentum pass from one to the
@@ -63,7 +65,8 @@ def travel(
     """
     kicks, drifts, count = integrator.kicks, integrator.drifts, integrator.gradients
     inner = (*kicks[1:-1], kicks[-1] + kicks[0])
-    p = space.axpy(kicks[0] * eps, g, p)
+    if g:
+        p = space.axpy(kicks[0] * eps, g, p)
 
     def move(i: jax.Array, moving: tuple[Vector, Vector]) -> tuple[Vector, Vector]:
         x, p = moving
@@ -73,8 +76,7 @@ def travel(
     before = count * steps - 1
     if not (isinstance(before, int) and before == 0):
         x, p = lax.fori_loop(np.int32(0), jnp.asarray(before, jnp.int32), move, (x, p))
-    x = space.axpy(drifts[-1] * eps, metric.push(p), x)
-    log_density, gradient = target(x)
+    x, log_density, gradient = arrive(space, target, metric, drifts[-1] * eps, x, p)
     return x, space.axpy(kicks[-1] * eps, metric.pull(gradient), p), log_density, gradient
 
 

@@ -37,6 +37,22 @@ def leapfrog(
     return x, space.axpy(0.5 * eps, pulled, half), pulled, log_density, gradient
 
 
+def arrive(
+    space: Space, target: Target, metric: Metric, way: jax.Array, x: Vector, p: Vector
+) -> tuple[Vector, jax.Array, Vector]:
+    """(x, l, grad l) where a path ends, after its last drift x += way F p; the gradient is NaN where l is.
+
+    The drift is in a loop, so that XLA:CPU writes the end over the position before it. The gradient waits for the log
+    density, so that it takes the place of what both are made of.
+    """
+    x = when(jnp.any(way != 0.0), lambda x: space.axpy(way, metric.push(p), x), x, always=space.packed)
+    log_density, gradient = target(x)
+    if space.packed:
+        return x, log_density, gradient
+    undefined = jnp.isnan(log_density)
+    return x, log_density, {n: jnp.where(space.spread(undefined, g), jnp.nan, g) for n, g in gradient.items()}
+
+
 def record_leaf(progress: Progress, energy: jax.Array) -> Progress:
     """The scalars after one more leapfrog that ended at H = `energy`."""
     error = energy - progress.start_energy

@@ -16,11 +16,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from ir.counter import Key, uniform
 
 from .isokinetic import Products, kick, refreshment, turn
-from .leapfrog import acceptances, decide, record_leaf, select, select_point, start_progress, when
+from .leapfrog import acceptances, arrive, decide, record_leaf, select, select_point, start_progress, when
 from .metric import Metric
 from .protocol import ACCEPT, LENGTH, MOMENTUM, Point, Progress, Target
 from .space import Space, Vector
@@ -32,7 +33,10 @@ LONGEST = 1024
 
 
 class Path(NamedTuple):
-    """The trajectory of every chain: its moving end, and the draw it started from."""
+    """The trajectory of every chain: its moving end, and the draw it started from.
+
+    A single chain's position is no part of it (empty): between rounds it stands at its draw.
+    """
 
     x: Vector
     u: Vector  # of unit length up to rounding, after the kick that opens the next step
@@ -56,7 +60,8 @@ class Mams:
     langevin: bool = False
 
     def copies(self) -> int:
-        """Moving end 2, draw 2; passing 2, as XLA:CPU's peak has them, and the noise of refreshments."""
+        """Moving end 2, draw 2; passing 2 where chains advance together, as XLA:CPU's peak has them, and the noise of
+        refreshments."""
         return 6 + self.langevin
 
     @property
@@ -65,7 +70,12 @@ class Mams:
 
     def empty(self, draw: Point) -> Path:
         one = jnp.ones_like(draw.energy)
-        return Path(draw.position, self.space.zeros(), 0 * one, draw, one, start_progress(draw.energy))
+        x = {} if self._alone else draw.position
+        return Path(x, self.space.zeros(), 0 * one, draw, one, start_progress(draw.energy))
+
+    @property
+    def _alone(self) -> bool:
+        return self.space.chains == 1
 
     def begin(
         self,
@@ -83,10 +93,12 @@ class Mams:
         u = {n: self.space.spread(scale, p) * p for n, p in momentum.items()}
         gg, ug = self.space.dots([(g, g), (u, g)])
         opening = kick(gg, ug, 0.5 * step_size * np.sqrt(self.dims), self.dims)
+        # Whitened anew, so that XLA:CPU does not keep what the inner products were of for here.
+        g = metric.pull(where(fresh, draw.gradient, self.space.zeros()))
         u = self._combine(opening.along, u, opening.gradient, g)
         energy = -draw.log_density
         return Path(
-            where(fresh, draw.position, path.x),
+            where(fresh, draw.position, path.x) if path.x else {},
             where(fresh, u, path.u),
             jnp.where(fresh, opening.kinetic, path.kinetic),
             draw._replace(energy=jnp.where(fresh, energy, draw.energy)),
@@ -95,26 +107,34 @@ class Mams:
         )
 
     def grow(self, frozen: jax.Array, path: Path, step_size: jax.Array, metric: Metric, key: Key) -> Path:
-        space, eps = self.space, step_size * np.sqrt(self.dims)
-        x = space.axpy(eps, metric.push(path.u), path.x)
-        log_density, gradient = self.target(x)
-        g, leapfrogs = metric.pull(gradient), path.progress.leapfrogs + 1
-        noise, products = self._products(path.u, g, leapfrogs, key)
-        closing = kick(products.gg, products.ug / jnp.sqrt(products.uu), 0.5 * eps, self.dims)
-        nu = refreshment(eps, jnp.full_like(eps, PARTIAL * self.length * np.sqrt(self.dims)), self.dims)
-        made = turn(products, closing, nu if self.langevin else jnp.zeros_like(eps), 0.5 * eps, self.dims)
-        u = self._combine(made.along, path.u, made.gradient, g)
-        if noise is not None:
-            u = {n: v + space.spread(made.noise, v) * noise[n] for n, v in u.items()}
-        kinetic = path.kinetic + closing.kinetic
+        space, eps, alone = self.space, step_size * np.sqrt(self.dims), self._alone
+        whole = steps(path.length, self.length / step_size)
+        x, u, kinetic, leapfrogs = path.x or path.draw.position, path.u, path.kinetic, path.progress.leapfrogs
+        if alone:
+
+            def move(i: jax.Array, moving: tuple[Vector, Vector, jax.Array]) -> tuple[Vector, Vector, jax.Array]:
+                x, u, kinetic = moving
+                x = space.axpy(eps, metric.push(u), x)
+                u, closing, opening = self._turn(u, self.target(x)[1], metric, eps, leapfrogs + 1 + i, key)
+                return x, u, kinetic + closing + opening
+
+            before = jnp.where(frozen, 0, whole - 1)
+            x, u, kinetic = lax.fori_loop(np.int32(0), before[0], move, (x, u, kinetic))
+            leapfrogs = leapfrogs + before
+        x, log_density, gradient = arrive(space, self.target, metric, eps, x, u)
+        turned, closing, opening = self._turn(u, gradient, metric, eps, leapfrogs + 1, key)
+        kinetic = kinetic + closing
         end = Point(x, gradient, log_density, kinetic - log_density)
         was_done = path.progress.done | frozen
-        progress = record_leaf(path.progress, end.energy)
-        ended = ~was_done & (progress.divergent | (progress.leapfrogs >= steps(path.length, self.length / step_size)))
+        # Gradients without an energy say nothing of acceptance: the end stands for all (see below).
+        progress = record_leaf(path.progress._replace(leapfrogs=leapfrogs), end.energy)
+        ended = ~was_done & (progress.divergent | (progress.leapfrogs >= whole))
         log_u = jnp.log(uniform(key, (np.uint32(0), np.uint32(ACCEPT)), "float64"))
         below, margin = decide(log_u, -progress.energy_error)
         accepted = ended & below
-        draw = when(jnp.any(accepted), lambda draw: select_point(space, accepted, end, draw), path.draw)
+        take = lambda draw: select_point(space, accepted, end, draw)  # noqa: E731
+        # For a single chain it is selected without a loop, whose operands XLA:CPU would give memory of their own.
+        draw = when(jnp.any(accepted), take, path.draw, always=alone)
         acceptance, symmetric = acceptances(progress.energy_error)
         progress = progress._replace(
             done=path.progress.done | ended,
@@ -123,7 +143,24 @@ class Mams:
             symmetric_sum=jnp.where(ended, symmetric * progress.leapfrogs, progress.symmetric_sum),
             accept_margin=jnp.where(ended, margin, progress.accept_margin),
         )
-        return Path(x, u, kinetic + made.opening, draw, path.length, progress)
+        if alone:
+            return Path({}, u, kinetic, draw, path.length, progress)
+        return Path(x, turned, kinetic + opening, draw, path.length, progress)
+
+    def _turn(
+        self, u: Vector, gradient: Vector, metric: Metric, eps: jax.Array, leapfrogs: jax.Array, key: Key
+    ) -> tuple[Vector, jax.Array, jax.Array]:
+        """(u, dK, dK): the kick that closes a step, a refreshment if there are any, and the kick that opens the next
+        step; and the kicks' kinetic changes. leapfrogs: int32[C], of the trajectory so far."""
+        g = metric.pull(gradient)
+        noise, products = self._products(u, g, leapfrogs, key)
+        closing = kick(products.gg, products.ug / jnp.sqrt(products.uu), 0.5 * eps, self.dims)
+        nu = refreshment(eps, jnp.full_like(eps, PARTIAL * self.length * np.sqrt(self.dims)), self.dims)
+        made = turn(products, closing, nu if self.langevin else jnp.zeros_like(eps), 0.5 * eps, self.dims)
+        u = self._combine(made.along, u, made.gradient, g)
+        if noise is not None:
+            u = {n: v + self.space.spread(made.noise, v) * noise[n] for n, v in u.items()}
+        return u, closing.kinetic, made.opening
 
     def _products(self, u: Vector, g: Vector, leapfrogs: jax.Array, key: Key) -> tuple[Vector | None, Products]:
         """The noise of the refreshment after so many steps, if there are any, and all that decides a turn."""
