@@ -18,6 +18,10 @@ from .protocol import Handover, Point, Progress
 from .schedule import Schedule
 from .step_size import StepSize, average, freeze, search_again, start_step_size
 
+LARGE_ERROR, LEAST, PART = 100.0, 5, 0.02
+"""Of energy: at the usual acceptance none of well-behaved posteriors is as large; where there are so many of them, and
+more than this part of all transitions, steps are too long for some region, a neck mostly, that chains get stuck in."""
+
 
 class Adapt(NamedTuple):
     """What adaptation knows."""
@@ -25,6 +29,8 @@ class Adapt(NamedTuple):
     step: StepSize
     metric: Metric
     estimate: Any  # of the estimator
+    strained: jax.Array  # bool[C]: there were many large energy errors
+    errors: jax.Array  # float64[C, 2]: transitions that were looked at, and those with a large energy error
 
 
 def start_adapt(estimator: Estimator, begin: Handover, step_size: float | None = None) -> Adapt:
@@ -36,17 +42,29 @@ def start_adapt(estimator: Estimator, begin: Handover, step_size: float | None =
     value = jnp.full(like.shape, 1.0 if step_size is None else step_size, jnp.float64)
     if step_size is None and begin.step_size is not None:
         value = begin.step_size
-    return Adapt(start_step_size(value, search=not known), metric, estimator.start())
+    strained = jnp.zeros(like.shape, bool) if begin.strained is None else begin.strained
+    errors = jnp.zeros((*like.shape, 2), jnp.float64)
+    return Adapt(start_step_size(value, search=not known), metric, estimator.start(), strained, errors)
 
 
 def after_transition(
-    estimator: Estimator, adapt: Adapt, flags: Schedule, progress: Progress, draw: Point, target_accept: float
+    estimator: Estimator,
+    adapt: Adapt,
+    flags: Schedule,
+    progress: Progress,
+    draw: Point,
+    target_accept: float,
+    stricter: bool,
 ) -> Adapt:
     """Adaptation after a transition, where the flags (bool[C], false for chains that did not end one) say so, but for
-    the metric: `renew`."""
+    the metric: `renew`. stricter: chains that meet many large energy errors aim half as far from 1."""
     leapfrogs = jnp.maximum(progress.leapfrogs, 1)
     accept_stat = jnp.where(flags.late, progress.symmetric_sum, progress.accept_sum) / leapfrogs
-    step = average(adapt.step, flags.adapt_step, accept_stat, target_accept)
+    large = flags.count & ~(progress.energy_error < LARGE_ERROR)
+    errors = adapt.errors + jnp.stack([flags.count, large], axis=1)
+    strained = adapt.strained | ((errors[:, 1] >= LEAST) & (errors[:, 1] > PART * errors[:, 0]))
+    aim = jnp.where(strained & stricter, 0.5 * (1 + target_accept), target_accept)
+    step = average(adapt.step, flags.adapt_step, accept_stat, aim)
     # A draw that did not move says nothing new of the metric.
     enters = flags.accumulate & progress.moved
 
@@ -54,7 +72,8 @@ def after_transition(
         return estimator.add(estimate, enters, draw.position, draw.gradient)
 
     estimate = when(jnp.any(enters), learn, adapt.estimate)
-    return adapt._replace(step=freeze(search_again(step, flags.search), flags.freeze), estimate=estimate)
+    step = freeze(search_again(step, flags.search), flags.freeze)
+    return adapt._replace(step=step, estimate=estimate, strained=strained, errors=errors)
 
 
 def renew(estimator: Estimator, adapt: Adapt, switch: jax.Array, update: jax.Array) -> Adapt:

@@ -60,7 +60,8 @@ class Trajectories:
     """The method of a kernel: its transitions, and the adaptation of step size and metric between them.
 
     estimator: learns the metric. step_size: where the adaptation starts; None: searched for. thin: every thin-th
-    transition is collected; it must divide the length of a block, and blocks must be aligned with it.
+    transition is collected; it must divide the length of a block, and blocks must be aligned with it. stricter: chains
+    with many large energy errors in their warm-up aim at a higher acceptance.
     """
 
     kernel: Kernel
@@ -68,12 +69,13 @@ class Trajectories:
     target_accept: float = 0.8
     step_size: float | None = None
     thin: int = 1
+    stricter: bool = False
 
     def start(self, seed: counter.Key, begin: Handover) -> Chains:
         return Chains(begin.state, start_adapt(self.estimator, begin, self.step_size))
 
     def handover(self, state: Chains) -> Handover:
-        return Handover(state.state, state.adapt.metric, state.adapt.step.value)
+        return Handover(state.state, state.adapt.metric, state.adapt.step.value, state.adapt.strained)
 
     def advance(
         self, seed: counter.Key, state: Chains, schedule: Schedule, limit: jax.Array | int, collect: Collect
@@ -113,7 +115,7 @@ class Trajectories:
             draw_row = jnp.where(kept, carry.done // thin, length)
             now = Schedule(*(f[jnp.minimum(carry.done, length - 1)] & ended for f in flags))
             adapt = carry.adapt._replace(step=after_trial(step, tried, progress.energy_error))
-            adapt = after_transition(self.estimator, adapt, now, progress, draw, self.target_accept)
+            adapt = after_transition(self.estimator, adapt, now, progress, draw, self.target_accept, self.stricter)
             carry = carry._replace(
                 key=select(ended, carry.next_key, carry.key),
                 adapt=adapt,

@@ -32,13 +32,14 @@ DENSE_MOST = 128
 class Hamiltonian(Common):
     """What all of them take.
 
-    target_accept: mean acceptance that warm-up aims at. step_size: `None` to search for one and, if there is a warm-up,
-    to adapt it from there; a number is where adaptation starts. metric: "dense" learns the full covariance of few
-    latents that no mesh axis splits, "diagonal" each latent's scale from draws and gradients, "variance" from draws
-    alone, "low_rank" scales and the at most `rank` directions in which the posterior is farthest from round, of any
-    latents; but while it learns it holds 4 min(4 rank, 64) copies of them. "auto" is "dense" up to 128 dims, "low_rank"
-    up to 2048 (where they are packed), else "variance". Without a warm-up, metric and step size are those of the stage
-    or run before, else 1 and a search.
+    target_accept: mean acceptance that warm-up aims at; unless it is given, chains with energy errors above 100 in more
+    than 2 % of a warm-up's second half, also that of a stage before, aim half as far from 1. step_size: `None` to
+    search for one and, if there is a warm-up, to adapt it from there; a number is where adaptation starts. metric:
+    "dense" learns the full covariance of few latents that no mesh axis splits, "diagonal" each latent's scale from
+    draws and gradients, "variance" from draws alone, "low_rank" scales and the at most `rank` directions in which the
+    posterior is farthest from round, of any latents; but while it learns it holds 4 min(4 rank, 64) copies of them.
+    "auto" is "dense" up to 128 dims, "low_rank" up to 2048 (where they are packed), else "variance". Without a warm-up,
+    metric and step size are those of the stage or run before, else 1 and a search.
     """
 
     target_accept: float = 0.8
@@ -64,7 +65,9 @@ class Hamiltonian(Common):
 
     def method(self, space: Space, target: Target) -> Trajectories:
         estimator = self.estimator(space)
-        return Trajectories(self.kernel(space, target), estimator, self.target_accept, self.step_size, self.thin)
+        stricter = "target_accept" not in self.given
+        how = (self.target_accept, self.step_size, self.thin, stricter)
+        return Trajectories(self.kernel(space, target), estimator, *how)
 
     def estimator(self, space: Space) -> Estimator:
         """How the metric is learnt; without a warm-up it is what was handed over."""

@@ -58,6 +58,8 @@ class Handover(NamedTuple):
     """Whitens the posterior roughly; None: nothing is known."""
     step_size: jax.Array | None = None
     """float64[C]: a leapfrog step that fits the metric; None: not known."""
+    strained: jax.Array | None = None
+    """bool[C]: chains that met many large energy errors (`ppl.infer.adapt`); None: not known."""
 
 
 class Block(NamedTuple):

@@ -48,7 +48,7 @@ def enter(begin: Handover, only: Sequence[str] | None) -> tuple[Handover, Rest]:
     inner = state._replace(position=moved(state.position), gradient=moved(state.gradient))
     position = rest(state.position)
     if isinstance(metric, Diagonal):
-        cut = Handover(inner, Diagonal(moved(metric.scale)), begin.step_size)
+        cut = Handover(inner, Diagonal(moved(metric.scale)), begin.step_size, begin.strained)
         return cut, Rest(position, rest(metric.scale))
     return Handover(inner), Rest(position, {n: jnp.ones_like(x) for n, x in position.items()})
 

@@ -17,6 +17,7 @@ from ir.errors import Diagnostic, InternalError
 
 from ..execute import Executable
 from ..xla_flags import slow_loops
+from .adapt import LARGE_ERROR
 from .after import After, prior_draws
 from .choose import resolve
 from .engine import Engine, space_of
@@ -110,6 +111,7 @@ def run(
                 handover = _stage(stage, engine, int(seed), handover, bar, store if engine.keep else None, watch)
         except KeyboardInterrupt:
             interrupted = True
+        record.notes += _strained(handover, options)
         prior = {}
         if predictive and not interrupted:
             bar.say("drawing from the prior")
@@ -131,6 +133,22 @@ def _notes(posterior: Posterior, options: Common, reasons: str | None) -> list[s
         still = [n for n in posterior.latents if n not in last.only]
         found += [f"{', '.join(still)} stayed in place: the last stage moves only {', '.join(last.only)}"] * bool(still)
     return found
+
+
+def _strained(handover: Handover | None, options: Common) -> list[str]:
+    """Which chains took shorter steps than usual."""
+    last = options.stages()[-1]
+    aim = getattr(last, "target_accept", None)
+    if handover is None or handover.strained is None or aim is None or "target_accept" in last.given:
+        return []
+    chains = np.flatnonzero(np.asarray(handover.strained))
+    if not len(chains):
+        return []
+    which = f"chain{'s' * (len(chains) > 1)} {', '.join(map(str, chains))}"
+    return [
+        f"warm-up met energy errors above {LARGE_ERROR:g} again and again in {which}, so that steps there aim at an "
+        f"acceptance of {0.5 * (1 + aim):g}: the posterior has a region that is much narrower than the rest"
+    ]
 
 
 def _stage(
@@ -223,7 +241,8 @@ class _Setup:
     @classmethod
     def of(cls, posterior: Posterior, options: Common, keep: tuple[str, ...] | None, predictive: bool) -> _Setup:
         cache = posterior.__dict__.setdefault("_setups", {})
-        key = (options, keep, predictive)
+        # Equal options may have been given in other words, and what is not given may adapt.
+        key = (options, tuple(stage.given for stage in options.stages()), keep, predictive)
         if key not in cache:
             cache[key] = cls.make(posterior, options, keep, predictive)
         return cache[key]

@@ -28,6 +28,7 @@ class Schedule(NamedTuple):
     update: np.ndarray | jax.Array  # the estimate becomes the metric
     search: np.ndarray | jax.Array  # a new step-size search begins
     freeze: np.ndarray | jax.Array  # the averaged step size is used from here on
+    count: np.ndarray | jax.Array  # a large energy error says that the steps are too long somewhere
 
     def part(self, start: int, length: int) -> Schedule:
         """Transitions start..start+length, all flags false past the end."""
@@ -41,7 +42,7 @@ def make_schedule(warmup: int, draws: int) -> Schedule:
     fits, the metric renewed throughout; the last 15 % adapt the step size alone.
 
     After the first metric the step size is searched for again. Once no window is to follow, the dual averaging aims
-    with the symmetric acceptance.
+    with the symmetric acceptance. Large energy errors count in the second half.
     """
     total = warmup + draws
     flags = {name: np.zeros(total, bool) for name in Schedule._fields}
@@ -62,6 +63,7 @@ def make_schedule(warmup: int, draws: int) -> Schedule:
     flags["late"][final:warmup] = True
     flags["adapt_step"][:warmup] = True
     flags["accumulate"][:final] = True
+    flags["count"][warmup // 2 : warmup] = True
     flags["search"][np.flatnonzero(flags["update"])[:1]] = True
     flags["freeze"][warmup - 1 : warmup] = True
     return Schedule(**flags)

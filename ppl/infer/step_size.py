@@ -65,7 +65,7 @@ def after_trial(step: StepSize, tried: jax.Array, energy_error: jax.Array) -> St
 
 
 def average(
-    step: StepSize, mask: jax.Array, accept_stat: jax.Array, target_accept: float, decay: float = _KAPPA
+    step: StepSize, mask: jax.Array, accept_stat: jax.Array, target_accept: jax.Array | float, decay: float = _KAPPA
 ) -> StepSize:
     """Dual averaging, Hoffman and Gelman (2014), equation 6, for the chains of `mask`; t^-decay weighs what enters the
     average."""

@@ -5,11 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import ppl
 from ir import counter
+from ppl.infer.adapt import after_transition, start_adapt
 from ppl.infer.fisher import FisherDense, FisherDiagonal, Windows, geometric_mean
+from ppl.infer.leapfrog import start_progress
 from ppl.infer.metric import Dense
 from ppl.infer.nuts import Nuts
 from ppl.infer.pack import packing
+from ppl.infer.protocol import Handover, Point, State
 from ppl.infer.schedule import Schedule, make_schedule
 from ppl.infer.space import Site, Space
 from ppl.infer.variance import Variance
@@ -49,7 +53,7 @@ def test_dual_averaging_meets_its_target_and_the_search_its_scale():
         kernel = Nuts(space, gaussian({"x": np.ones(10)}))
         index = np.arange(1500)
         never = index < 0
-        schedule = Schedule(index < 1000, never, never, never, never, never, index == 999)
+        schedule = Schedule(index < 1000, never, never, never, never, never, index == 999, never)
 
         def go(seed, target_accept):
             start = space.normal(counter.derive(seed, space.chain_ids()), 1)
@@ -66,6 +70,41 @@ def test_dual_averaging_meets_its_target_and_the_search_its_scale():
             assert np.abs(np.asarray(after.mean(axis=1)) - target_accept)[1:].max() < 0.05
             assert (result.info.step_size[:, 1000:] == result.state.adapt.step.value[:, None]).all()
             assert result.info.step_size.max() <= np.pi * (1 + 1e-12)
+
+
+def test_chains_with_many_large_energy_errors_aim_higher():
+    """At a constant acceptance of 0.85 a step that aims at 0.8 grows, one that aims at 0.9 shrinks."""
+    with jax.enable_x64(True):
+        space = Space.single({"x": (2,)}, 3)
+        estimator, zero = Windows(FisherDiagonal(space)), jnp.zeros(3)
+        state = State(space.zeros(), space.zeros(), zero, zero.astype(jnp.uint32))
+        begin = Handover(state, None, jnp.ones(3), jnp.array([False, False, True]))
+        flags = Schedule(*(jnp.array([f in ("adapt_step", "count")] * 3) for f in Schedule._fields))
+        draw, progress = Point(*state[:3], zero), start_progress(zero)
+        for stricter in (True, False):
+            adapt = start_adapt(estimator, begin)
+            after = jax.jit(lambda a, p, s=stricter: after_transition(estimator, a, flags, p, draw, 0.8, s))
+            for t in range(600):
+                error = jnp.array([np.nan if t % 25 == 0 else 0.3, 150.0 if t % 60 == 59 else 0.3, 0.3])
+                now = progress._replace(energy_error=error, accept_sum=zero + 0.85, leapfrogs=progress.leapfrogs + 1)
+                adapt = after(adapt, now)
+            assert adapt.errors.tolist() == [[600, 24], [600, 10], [600, 0]]
+            assert adapt.strained.tolist() == [True, False, True], "too few in the second; handed over in the third"
+            assert (adapt.step.value < 1).tolist() == ([True, False, True] if stricter else [False] * 3)
+
+
+def test_a_run_tells_which_chains_took_shorter_steps_and_the_next_stage_knows():
+    model = ppl.from_text("model funnel\ndim i = 9\nv ~ Normal(0, 3)\nx[i] ~ Normal(0, exp(0.5 * v))\n")
+    posterior = ppl.compile(model, {}, dtype="float64")
+    options = {"seed": 1, "predictive": False, "progress": False}
+    result = posterior.run(ppl.nuts(chains=2, warmup=400, draws=20), **options)
+    assert any("aim at an acceptance of 0.9" in note for note in result.notes)
+    then = posterior.run(ppl.mams(chains=2, warmup=20, draws=20), init=result, **options)
+    assert any("aim at an acceptance of 0.95" in note for note in then.notes)
+    given = posterior.run(ppl.nuts(chains=2, warmup=400, draws=20, target_accept=0.8), **options)
+    assert not any("acceptance" in note for note in given.notes)
+    steps = [float(r.draws["sample_stats"]["step_size"].values.mean()) for r in (result, given)]
+    assert steps[0] < 0.8 * steps[1]
 
 
 def test_a_given_step_size_without_warmup_stays():
