@@ -1,7 +1,7 @@
 """Effective draws per second and per gradient on posteriordb: our samplers, NumPyro's, BlackJAX's and nutpie's.
 
-Four chains of 1,000 draws after 1,000 of warm-up, in float64, each sampler with its defaults and a target acceptance of
-0.8; all peers sample our log density (`_chains.py`). The figure of a run is its smallest bulk effective sample size
+Four chains of 1,000 draws after 1,000 of warm-up, in float64, each sampler with its defaults, the peers with a target
+acceptance of 0.8 as is ours for NUTS; all peers sample our log density (`_chains.py`). The figure of a run is its smallest bulk effective sample size
 (ArviZ) over the elements of the posterior's quantities. Rows, for each posterior and peer:
 
     minimum ESS per second         CPU time of the whole job, warm-up included, after compilation. Of NumPyro and
@@ -44,7 +44,7 @@ import ppl  # before peers, which make XLA read its flags as they are imported
 import arviz as az
 import jax
 import numpy as np
-from _chains import CHAINS, PEERS, TARGET_ACCEPT, Draws, Outcome, ours
+from _chains import CHAINS, PEERS, Draws, Outcome, ours
 from _harness import parser, report
 
 from ppl.infer.keep import Kept, collect_program
@@ -139,7 +139,7 @@ def measure(
         yield named | {"metric": "minimum ESS per second", "ratio": None, "why": why}
         return
     data = case.data(read_data(folder / name))
-    options = make(chains=CHAINS, draws=draws, warmup=draws, target_accept=TARGET_ACCEPT)
+    options = make(chains=CHAINS, draws=draws, warmup=draws)
     mine = ours(lambda: ppl.compile(case.load(), data, dtype="float64"), options, case.keep, seed)
     ourselves = figures(mine, mine.draws)
     posterior = made_posterior(name, folder)
