@@ -1,8 +1,9 @@
 """Effective draws per second and per gradient on posteriordb: our samplers, NumPyro's, BlackJAX's and nutpie's.
 
 Four chains of 1,000 draws after 1,000 of warm-up, in float64, each sampler with its defaults, the peers with a target
-acceptance of 0.8 as is ours for NUTS; all peers sample our log density (`_chains.py`). The figure of a run is its smallest bulk effective sample size
-(ArviZ) over the elements of the posterior's quantities. Rows, for each posterior and peer:
+acceptance of 0.8 as is ours for NUTS; all peers sample our log density (`_chains.py`). The figure of a run is its
+smallest bulk effective sample size (ArviZ) over the elements of the posterior's quantities. Rows, for each posterior
+and peer:
 
     minimum ESS per second         CPU time of the whole job, warm-up included, after compilation. Of NumPyro and
                                    BlackJAX the faster of vectorised and sequential chains counts.
