@@ -5,6 +5,8 @@ min(1, exp(-W)), where W is the sum of the kinetic changes of all kicks less the
 drifts are reversible and W has the logarithm of their volume in it, so draws are exact. Refreshments of the direction
 between the steps keep that: they are reversible themselves and cost no W.
 
+A chain that has its devices to itself goes all of its path in one round, as HMC's does (`ppl.infer.hmc`).
+
 Steps are in units of sqrt(d), which makes them comparable to leapfrogs: a direction moves each latent by 1 / sqrt(d).
 """
 
