@@ -103,7 +103,7 @@ class Engine:
         made = self.gradient.run({**self.data, **position}, stored=True, hasty=True)
         if step is None:
             with jax.enable_x64(True):
-                step = self._place(np.zeros(made["log_density"].shape, np.uint32))
+                step = self.place(np.zeros(made["log_density"].shape, np.uint32))
         return State(position, {n: made[f"grad:{n}"] for n in self.latents}, made["log_density"], step)
 
     def start(self, seed: int, begin: Handover) -> Any:
@@ -193,7 +193,7 @@ class Engine:
     def _made(self) -> dict[Any, Any]:
         return {}
 
-    def _place(self, tree: Any) -> Any:
+    def place(self, tree: Any) -> Any:
         """Arrays with the shardings that a block returns them with: otherwise the second block is compiled anew."""
         specs, devices = self._specs(tree), self.gradient.devices
         placed = jax.tree.map(lambda s: NamedSharding(devices, s), specs, is_leaf=lambda s: isinstance(s, P))

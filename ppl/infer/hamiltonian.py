@@ -39,13 +39,16 @@ class Hamiltonian(Common):
     draws and gradients, "variance" from draws alone, "low_rank" scales and the at most `rank` directions in which the
     posterior is farthest from round, of any latents; but while it learns it holds 4 min(4 rank, 64) copies of them.
     "auto" is "dense" up to 128 dims, "low_rank" up to 2048 (where they are packed), else "variance". Without a warm-up,
-    metric and step size are those of the stage or run before, else 1 and a search.
+    metric and step size are those of the stage or run before, else 1 and a search. rescue: of few latents, chains that
+    the first half of the warm-up leaves where the posterior has next to no mass go on from where others are
+    (`ppl.infer.rescue`).
     """
 
     target_accept: float = 0.8
     step_size: float | None = None
     metric: str = "auto"
     rank: int = 16
+    rescue: bool = True
     resumes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -56,6 +59,8 @@ class Hamiltonian(Common):
         if self.metric not in METRICS:
             raise self._wrong(f"there is no metric {self.metric!r}", f"one of {', '.join(METRICS)}")
         self._check_integer("rank", 1, MOST_RANK)
+        if not isinstance(self.rescue, bool):
+            raise self._wrong(f"rescue must be true or false, not {self.rescue!r}")
         if "rank" in self.given and self.metric in ("diagonal", "variance", "dense"):
             raise self._wrong(f"a {self.metric} metric has no rank", 'metric = "low_rank", or leave the rank out')
 

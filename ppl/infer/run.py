@@ -17,6 +17,7 @@ from ir.errors import Diagnostic, InternalError
 
 from ..execute import Executable
 from ..xla_flags import slow_loops
+from . import rescue
 from .adapt import LARGE_ERROR
 from .after import After, prior_draws
 from .choose import resolve
@@ -108,7 +109,9 @@ def run(
             handover = begin(posterior, setup.engines[0], options.chains, int(seed), init)
             for stage, engine in zip(stages_of(program), setup.engines, strict=True):
                 bar.begin(stage)
-                handover = _stage(stage, engine, int(seed), handover, bar, store if engine.keep else None, watch)
+                kept = store if engine.keep else None
+                handover, told = _stage(stage, engine, int(seed), handover, bar, kept, watch)
+                record.notes += told
         except KeyboardInterrupt:
             interrupted = True
         record.notes += _strained(handover, options)
@@ -159,12 +162,13 @@ def _stage(
     bar: Progress,
     store: _Store | None,
     watch: Watch | None,
-) -> Handover:
+) -> tuple[Handover, list[str]]:
     """One stage: its warm-up, until it has finished or the transitions are done, and its draws if they are stored."""
-    options = engine.options
+    options, compared = engine.options, rescue.when(engine)
     state, schedule = engine.start(seed, handover), options.schedule()
     ends = [options.warmup] + ([options.warmup + options.draws] if store is not None else [])
-    done, pace = 0, Pace.of(options, engine.length)
+    ends = sorted({*ends, *([compared] if compared else [])})
+    done, pace, log_density, told = 0, Pace.of(options, engine.length), [], []
     for end in ends:
         if end > options.warmup and store is not None:
             store.begin(engine, state)
@@ -175,6 +179,8 @@ def _stage(
             pace.took(time.perf_counter() - began)
             if store is not None and options.pooled:
                 store.told.append(info)
+            if compared and done < compared:
+                log_density.append(info.log_density)
             if done >= options.warmup and store is not None:
                 store.add(engine, block.draws, info, (done - options.warmup) // options.thin)
                 store.virial[0].add(state)
@@ -184,7 +190,9 @@ def _stage(
                 watch(stage, done, info)
             if done < options.warmup and np.asarray(block.finished).all():
                 done = options.warmup
-    return engine.handover(state)
+        if end == compared:
+            state, told = rescue.rescue(engine, state, log_density)
+    return engine.handover(state), told
 
 
 @dataclass(frozen=True, eq=False)

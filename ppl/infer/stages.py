@@ -81,7 +81,7 @@ def prepared(program: Common, latents: int) -> Common:
     few = latents <= MOST
     kind = NutsOptions(warmup=APPROACH, max_depth=8) if few else HmcOptions(warmup=APPROACH, steps=20)
     shared = {name: getattr(first, name) for name in ("chains", "only", "block", "reproducible")}
-    return _of((replace(kind, **shared), first, *rest))
+    return _of((replace(kind, rescue=getattr(first, "rescue", True), **shared), first, *rest))
 
 
 def settled_apart(program: Common, latents: int) -> Common:
