@@ -14,18 +14,21 @@ _COLLECTIVE = re.compile(
 _CALLED = re.compile(r"(?:calls|to_apply|condition|true_computation|false_computation)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _BODY = re.compile(r"body=%?([\w.\-]+)")
+_SCOPES = re.compile(r'op_name="([^"]*)"')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"1"\}')
 
 
 @dataclass(frozen=True)
 class Found:
     """An instruction. `elements`: of its largest result; `loops`: of how many loops' bodies it is a part; `body`: the
-    innermost one's name, empty outside all loops."""
+    innermost one's name, empty outside all loops; `scopes`: the names that JAX gave what it comes from, outermost
+    first, with slashes."""
 
     kind: str
     elements: int
     loops: int
     body: str = ""
+    scopes: str = ""
 
 
 def collectives(text: str) -> list[Found]:
@@ -39,7 +42,8 @@ def collectives(text: str) -> list[Found]:
         for line in bodies[name]:
             found = _COLLECTIVE.search(line)
             if found:
-                yield Found(found[2], _largest(found[1]), loops, within)
+                scopes = _SCOPES.search(line)
+                yield Found(found[2], _largest(found[1]), loops, within, scopes[1] if scopes else "")
                 continue
             once = _TRIPS.search(line) is not None
             for body in _BODY.findall(line):

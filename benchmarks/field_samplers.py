@@ -17,9 +17,9 @@ Rows (ratios are ours / peer; "allowed" is what the target sentence allows, in t
     workspace                    gradient, compiled alone. This is what a sampler is allowed.
     field-sized collectives      instructions of the optimised program with a result as large as a device's block of
                                  the field, however often they run.
-    all-reduces per leapfrog     ours: instructions in the body of the loop of leapfrogs, outside the loops in it.
-    all-reduces per transition   ours: instructions in the loops inside it, each of which runs once or not at all when a
-    beyond those                 transition ends (HMC), or once for each level of the tree that is tested (NUTS).
+    the sampler's all-reduces    ours, in a transition of 7 leapfrogs (those in the loop of leapfrogs six times, all
+                                 others once), or in a step of MCLMC. The model's own sums come on top: here two for
+                                 each gradient, of the scalars' derivatives and of the log density where it is needed.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .leapfrog import arrive
+from .leapfrog import LEAPFROGS, arrive
 from .metric import Metric
 from .protocol import Target
 from .space import Space, Vector
@@ -75,7 +75,8 @@ def travel(
 
     before = count * steps - 1
     if not (isinstance(before, int) and before == 0):
-        x, p = lax.fori_loop(np.int32(0), jnp.asarray(before, jnp.int32), move, (x, p))
+        with jax.named_scope(LEAPFROGS):
+            x, p = lax.fori_loop(np.int32(0), jnp.asarray(before, jnp.int32), move, (x, p))
     x, log_density, gradient = arrive(space, target, metric, drifts[-1] * eps, x, p)
     return x, space.axpy(kicks[-1] * eps, metric.pull(gradient), p), log_density, gradient
 

@@ -17,6 +17,8 @@ from .metric import Metric
 from .protocol import Point, Progress, Target
 from .space import Space, Vector
 
+LEAPFROGS = "leapfrogs"
+"""The scope in HLO of the loop that goes all leapfrogs of a path before the last one."""
 DIVERGENCE = 1000.0
 """An energy error above this is a divergence (Stan's threshold)."""
 

@@ -23,7 +23,7 @@ from jax import lax
 from ir.counter import Key, uniform
 
 from .isokinetic import Products, kick, refreshment, turn
-from .leapfrog import acceptances, arrive, decide, record_leaf, select, select_point, start_progress, when
+from .leapfrog import LEAPFROGS, acceptances, arrive, decide, record_leaf, select, select_point, start_progress, when
 from .metric import Metric
 from .protocol import ACCEPT, LENGTH, MOMENTUM, Point, Progress, Target
 from .space import Space, Vector
@@ -91,9 +91,10 @@ class Mams:
     ) -> Path:
         where, draw = self.space.where, path.draw
         g = metric.pull(draw.gradient)
-        scale = 1 / jnp.sqrt(kinetic)
-        u = {n: self.space.spread(scale, p) * p for n, p in momentum.items()}
-        gg, ug = self.space.dots([(g, g), (u, g)])
+        # The length of the momentum with the others in one all-reduce: that of `kinetic` is then not made.
+        gg, pg, pp = self.space.dots([(g, g), (momentum, g), (momentum, momentum)])
+        scale = 1 / jnp.sqrt(pp)
+        u, ug = {n: self.space.spread(scale, p) * p for n, p in momentum.items()}, pg * scale
         opening = kick(gg, ug, 0.5 * step_size * np.sqrt(self.dims), self.dims)
         # Whitened anew, so that XLA:CPU does not keep what the inner products were of for here.
         g = metric.pull(where(fresh, draw.gradient, self.space.zeros()))
@@ -121,7 +122,8 @@ class Mams:
                 return x, u, kinetic + closing + opening
 
             before = jnp.where(frozen, 0, whole - 1)
-            x, u, kinetic = lax.fori_loop(np.int32(0), before[0], move, (x, u, kinetic))
+            with jax.named_scope(LEAPFROGS):
+                x, u, kinetic = lax.fori_loop(np.int32(0), before[0], move, (x, u, kinetic))
             leapfrogs = leapfrogs + before
         x, log_density, gradient = arrive(space, self.target, metric, eps, x, u)
         turned, closing, opening = self._turn(u, gradient, metric, eps, leapfrogs + 1, key)

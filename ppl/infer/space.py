@@ -26,6 +26,8 @@ from ir.together import sum_together
 
 Vector = dict[str, jax.Array]
 
+OWN_SUMS = "sums_of_the_sampler"
+"""The scope of a sampler's all-reduces in HLO; those of the model's density have none."""
 PACKED = "*"
 """The name of a site that holds several latents (`ppl.infer.pack`): no latent can be called so."""
 
@@ -235,7 +237,8 @@ class Space:
         return kept
 
     def _all_reduce(self, partial: jax.Array) -> jax.Array:
-        return lax.psum(partial, self.reduce_axes) if self.reduce_axes else partial
+        with jax.named_scope(OWN_SUMS):
+            return lax.psum(partial, self.reduce_axes) if self.reduce_axes else partial
 
     def owned(self, site: Site, partial: jax.Array) -> jax.Array:
         """`partial`, or zero on the devices that hold a second copy of the site."""
