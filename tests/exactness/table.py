@@ -114,7 +114,7 @@ def _curved() -> list[Cell]:
             Cell(case, "hmc minimal_norm", ppl.hmc(draws=8000, integrator="minimal_norm", **careful), tolerance),
             Cell(case, "hmc three_stage", ppl.hmc(draws=8000, integrator="three_stage", **careful), tolerance),
             Cell(case, "chees", ppl.chees(draws=2000, **careful), tolerance),
-            Cell(case, "mams", ppl.mams(draws=12_000), tolerance),
+            Cell(case, "mams", ppl.mams(draws=16_000), tolerance),
             Cell(case, "mclmc", ppl.mclmc(draws=200_000, thin=20), tolerance, judge.unadjusted),
             Cell(case, "smc", ppl.smc(particles=1000), tolerance, judge.by_populations, runs=12),
         ]
