@@ -7,7 +7,6 @@ import numpy as np
 from ir import counter
 from ppl.infer.pack import Packing, packing
 from ppl.infer.protocol import Handover, State
-from tests.infer import drive
 
 
 class Driven:
@@ -27,7 +26,7 @@ class Driven:
 
         self.target, self.method = flat, options.method(packed.space, flat)
         self.length = -(-max(options.warmup, options.draws) // options.thin) * options.thin
-        self._begin, self._advance = drive.jit(self.begin), drive.jit(self._block)
+        self._begin, self._advance = jax.jit(self.begin), jax.jit(self._block)
 
     def begin(self, seed):
         """The first state, from overdispersed starts."""
