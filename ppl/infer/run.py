@@ -110,11 +110,9 @@ def run(
             for stage, engine in zip(stages_of(program), setup.engines, strict=True):
                 bar.begin(stage)
                 kept = store if engine.keep else None
-                handover, told = _stage(stage, engine, int(seed), handover, bar, kept, watch)
-                record.notes += told
+                handover = _stage(stage, engine, int(seed), handover, bar, kept, watch, record.notes)
         except KeyboardInterrupt:
             interrupted = True
-        record.notes += _strained(handover, options)
         prior = {}
         if predictive and not interrupted:
             bar.say("drawing from the prior")
@@ -138,13 +136,13 @@ def _notes(posterior: Posterior, options: Common, reasons: str | None) -> list[s
     return found
 
 
-def _strained(handover: Handover | None, options: Common) -> list[str]:
-    """Which chains took shorter steps than usual."""
-    last = options.stages()[-1]
-    aim = getattr(last, "target_accept", None)
-    if handover is None or handover.strained is None or aim is None or "target_accept" in last.given:
+def _strained(state: Any, options: Common) -> list[str]:
+    """Which chains take shorter steps than usual, when the draws begin."""
+    strained = getattr(getattr(state.inner, "adapt", None), "strained", None)
+    aim = getattr(options, "target_accept", None)
+    if strained is None or aim is None or "target_accept" in options.given:
         return []
-    chains = np.flatnonzero(np.asarray(handover.strained))
+    chains = np.flatnonzero(np.asarray(strained))
     if not len(chains):
         return []
     which = f"chain{'s' * (len(chains) > 1)} {', '.join(map(str, chains))}"
@@ -162,16 +160,21 @@ def _stage(
     bar: Progress,
     store: _Store | None,
     watch: Watch | None,
-) -> tuple[Handover, list[str]]:
-    """One stage: its warm-up, until it has finished or the transitions are done, and its draws if they are stored."""
+    notes: list[str],
+) -> Handover:
+    """One stage: its warm-up, until it has finished or the transitions are done, and its draws if they are stored.
+
+    What is to be told joins the notes at once, so that an interrupt does not lose it.
+    """
     options, compared = engine.options, rescue.when(engine)
     state, schedule = engine.start(seed, handover), options.schedule()
     ends = [options.warmup] + ([options.warmup + options.draws] if store is not None else [])
     ends = sorted({*ends, *([compared] if compared else [])})
-    done, pace, log_density, told = 0, Pace.of(options, engine.length), [], []
+    done, pace, log_density = 0, Pace.of(options, engine.length), []
     for end in ends:
         if end > options.warmup and store is not None:
             store.begin(engine, state)
+            notes += _strained(state, options)
         while done < end:
             limit, began = min(pace.now, end - done), time.perf_counter()
             block = engine.advance(seed, state, schedule.part(done, engine.length), limit)
@@ -192,7 +195,8 @@ def _stage(
                 done = options.warmup
         if end == compared:
             state, told = rescue.rescue(engine, state, log_density)
-    return engine.handover(state), told
+            notes += told
+    return engine.handover(state)
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,6 +36,17 @@ def test_a_chain_at_a_mode_without_mass_goes_on_elsewhere(make):
     assert len({float(x) for x in result["x"][:, -1]}) == 3, "they part"
 
 
+def test_an_interrupt_does_not_lose_what_there_is_to_tell():
+    def stop(stage, done, info):
+        if done > 300:
+            raise KeyboardInterrupt
+
+    posterior = ppl.compile(ppl.from_text(TWO_MODES), {"away": 40.0}, dtype="float64")
+    options = {"seed": 2, "init": START, "predictive": False, "progress": False, "watch": stop}
+    result = posterior.run(ppl.nuts(chains=3, warmup=300, draws=500, block=50), **options)
+    assert result.interrupted and any("next to no mass" in note for note in result.notes)
+
+
 def test_modes_that_have_mass_are_kept_and_so_are_all_without_rescue():
     for program, away in (
         (ppl.nuts(chains=3, warmup=300, draws=50), 3.0),
