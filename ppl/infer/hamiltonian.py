@@ -110,17 +110,20 @@ class Hamiltonian(Common):
 class NutsOptions(Hamiltonian):
     """The no-U-turn sampler.
 
-    max_depth: a trajectory has at most 2^max_depth - 1 leapfrogs. half_checks: Stan's tests of half-trajectories too,
-    at the price of one more copy of the latents per level.
+    max_depth: a trajectory has at most 2^max_depth - 1 leapfrogs. half_checks: whether it ends by Stan's tests, which
+    take one more copy of the latents per level, or by the momenta half a step beyond its ends (`ppl.infer.turns`); by
+    default Stan's for up to 2048 latents.
     """
 
     max_depth: int = 10
-    half_checks: bool = True
+    half_checks: bool | None = None
     name: ClassVar[str] = "nuts"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_integer("max_depth", 1, 20)
+        if not (self.half_checks is None or isinstance(self.half_checks, bool)):
+            raise self._wrong(f"half_checks must be true or false, not {self.half_checks!r}")
 
     def kernel(self, space: Space, target: Target) -> Nuts:
         """The kernel of these options on a space."""

@@ -1,23 +1,9 @@
-"""NUTS: multinomial, iterative, with the generalised U-turn criterion (Betancourt 2017, appendix A) as Stan tests it.
+"""NUTS: multinomial, iterative, with the generalised U-turn criterion (Betancourt 2017, appendix A).
 
 A trajectory is a binary tree grown by doublings. Here it grows by one leaf per call of `grow`, without recursion, and
-each chain is in its own place of its own tree. What is kept of a subtree still to be tested is a *checkpoint* at its
-first leaf, in slot popcount(leaf >> 1); slot -1 stands for the tree of the earlier doublings, whose far end is its
-first leaf. A slot holds, for its leaf m in the order of growth,
-
-    p[m]         the momentum,
-    before[m]    the sum of all the tree's momenta that stand before m,
-    previous[m]  the momentum of leaf m - 1,
-
-so that one rule tests every subtree i..n, the whole tree included: with rho = before[i+1] - before[i] of the first half
-and rho' = total - before[i+1] of the second, whose first leaf is the next slot's,
-
-    <p[i], rho + rho'>,  <p[n], rho + rho'>           Betancourt (2017), A.4.2, in whitened momenta
-    <p[i], rho + p[m]>,  <p[m], rho + p[m]>           Stan since 2.21: the first half with one leaf more,
-    <p[m-1], p[m-1] + rho'>,  <p[n], p[m-1] + rho'>                    the second half with one leaf more
-
-must all be positive. For a pair of leaves all six say <p, p + p'> > 0, which costs one product with the kinetic
-energy's. All decisions rest on all-reduced numbers and counted randomness: devices of one chain decide alike.
+each chain is in its own place of its own tree. When it ends, and what is kept of its subtrees for that, is the subject
+of `ppl.infer.turns`. All decisions rest on all-reduced numbers and counted randomness: devices of one chain decide
+alike.
 """
 
 from __future__ import annotations
@@ -34,9 +20,10 @@ from ir.counter import Key, bits, uniform
 
 from .leapfrog import decide, exchange, leapfrog, record_leaf, select, select_point, start_progress, when
 from .metric import Metric
+from .pack import MOST
 from .protocol import DIRECTION, LEAF, MERGE, Point, Progress, Target
-from .slots import read_slot, write_slot
-from .space import Space, Vector, add, subtract
+from .space import Space, Vector, add
+from .turns import Ends, Gapless, Halves, Marks, Turns, place
 
 _LEAF_MERGE = np.array([[LEAF], [MERGE]], np.uint32)
 
@@ -47,17 +34,13 @@ class Tree(NamedTuple):
     x: Vector
     p: Vector
     g: Vector  # whitened, as the momenta are
-    kinetic: jax.Array  # <p, p> of the near end
     far_x: Vector
     far_p: Vector
     far_g: Vector
-    far_kinetic: jax.Array
     draw: Point
     candidate: Point  # drawn from the subtree under construction
     total: Vector  # sum of all momenta of the tree
-    slot_p: Vector  # [C, max_depth - 1, ...], and so the next two
-    slot_before: Vector
-    slot_previous: Vector
+    marks: Marks  # the checkpoints
     coins: jax.Array  # uint32[C]: bit d is the direction of doubling d
     sign: jax.Array  # direction of growth in time, +1 or -1
     leaf: jax.Array  # leaves of the subtree under construction so far
@@ -69,17 +52,23 @@ class Tree(NamedTuple):
 
 @dataclass(frozen=True)
 class Nuts:
-    """The kernel; `half_checks` are Stan's additional tests of half-trajectories (max_depth more copies)."""
+    """The kernel. `half_checks`: trajectories are tested as Stan does (`ppl.infer.turns.Halves`), by default those of
+    up to MOST latents; others without a gap."""
 
     space: Space
     target: Target
     max_depth: int = 10
-    half_checks: bool = True
+    half_checks: bool | None = None
 
     def copies(self) -> int:
         """Ends 6, draw and candidate 4, total 1; checkpoints 2 or 3 per level but one; passing 1, the new gradient, as
         XLA:CPU has them in blocks without warm-up."""
         return 12 + (3 if self.half_checks else 2) * self._slots
+
+    @property
+    def turns(self) -> Turns:
+        stan = self.space.degrees <= MOST if self.half_checks is None else self.half_checks
+        return (Halves if stan else Gapless)(self.space, self._slots)
 
     @property
     def _slots(self) -> int:
@@ -89,22 +78,19 @@ class Nuts:
     def empty(self, draw: Point) -> Tree:
         zeros, scalar = self.space.zeros(), jnp.zeros_like(draw.energy)
         none = jnp.zeros(scalar.shape, jnp.int32)
-        slots = {n: jnp.zeros((z.shape[0], self._slots, *z.shape[1:]), z.dtype) for n, z in zeros.items()}
         return Tree(
             *(
                 draw.position,
                 zeros,
                 draw.gradient,
-                scalar,
                 draw.position,
                 zeros,
                 draw.gradient,
-                scalar,
                 draw,
                 draw,
                 zeros,
             ),
-            *(slots, slots, slots if self.half_checks else {}),
+            self.turns.empty(),
             *(none.astype(jnp.uint32), scalar + 1, none, scalar, scalar, scalar, start_progress(draw.energy)),
         )
 
@@ -123,6 +109,11 @@ class Nuts:
         energy = 0.5 * kinetic - draw.log_density
         zero, first = jnp.zeros_like(kinetic), jnp.where(fresh, 0, self._slots)
         coins = bits(key, (np.uint32(0), np.uint32(DIRECTION)))[0]
+        sign = _sign(coins, jnp.zeros_like(tree.leaf))
+        marks = tree.marks
+        if not self.space.packed:
+            entering = self.space.axpy(0.5 * sign * step_size, gradient, momentum)
+            marks = self.turns.stand(marks, first, momentum, momentum, entering)
         return tree._replace(
             x=where(fresh, draw.position, tree.x),
             p=where(fresh, momentum, tree.p),
@@ -131,13 +122,11 @@ class Nuts:
             far_p=where(fresh, momentum, tree.far_p),
             far_g=where(fresh, gradient, tree.far_g),
             total=where(fresh, momentum, tree.total),
-            **({} if self.space.packed else self._stand(tree, first, momentum, momentum)),
+            marks=marks,
             draw=draw._replace(energy=jnp.where(fresh, energy, draw.energy)),
-            kinetic=jnp.where(fresh, kinetic, tree.kinetic),
-            far_kinetic=jnp.where(fresh, kinetic, tree.far_kinetic),
             start_kinetic=jnp.where(fresh, kinetic, tree.start_kinetic),
             coins=jnp.where(fresh, coins, tree.coins),
-            sign=jnp.where(fresh, _sign(coins, jnp.zeros_like(tree.leaf)), tree.sign),
+            sign=jnp.where(fresh, sign, tree.sign),
             leaf=jnp.where(fresh, 0, tree.leaf),
             log_weight=jnp.where(fresh, zero, tree.log_weight),
             subtree_log_weight=jnp.where(fresh, zero - np.inf, tree.subtree_log_weight),
@@ -147,17 +136,17 @@ class Nuts:
     def grow(self, frozen: jax.Array, tree: Tree, step_size: jax.Array, metric: Metric, key: Key) -> Tree:
         old, eps = tree, tree.sign * step_size
         x, p, g, log_density, gradient = leapfrog(self.space, self.target, metric, eps, old.x, old.p, old.g)
-        even = old.leaf % 2 == 0
+        turns, total = self.turns, add(old.total, p)
         top = lax.population_count(old.leaf >> 1)
-        slot = jnp.where(even, top, self._slots)
-        slot_p = write_slot(old.slot_p, slot, p)
-        before, stands = old.p, {}
+        slot = jnp.where(old.leaf % 2 == 0, top, self._slots)
+        marks = old.marks
         if self.space.packed:
-            stands = self._stand(old, slot, old.total, old.p)
-        else:
-            # The leaf before an odd one has the checkpoint that was written last; before the first stands the start.
-            before = self.space.where(old.progress.depth == 0, old.far_p, read_slot(slot_p, top))
-        kinetic, cross = self.space.dots([(p, p), (before, p)])
+            marks = turns.stand(marks, slot, old.total, old.p, self.space.axpy(0.5 * eps, old.g, old.p))
+        marks = turns.arrive(marks, slot, p)
+        ends = Ends(old.far_p, old.far_g, p, g, eps, total)
+        # The leaf before an odd one has the checkpoint that was written last; before the first stands the start.
+        smallest = jnp.where(old.progress.depth == 0, -1, top)
+        kinetic, *pair = self.space.dots([(p, p), *([] if self.space.packed else turns.pairs(marks, ends, smallest))])
         energy = 0.5 * kinetic - log_density
         progress = record_leaf(old.progress, energy)
 
@@ -169,113 +158,24 @@ class Nuts:
         margin = jnp.where(old.leaf > 0, margin, np.inf)
         candidate = select_point(self.space, take, Point(x, gradient, log_density, energy), old.candidate)
 
+        at = place(old.leaf, progress.depth, ~progress.divergent & ~progress.done, old.start_kinetic)
+        if self.space.packed:
+            found = turns.test_at_once(marks, ends, at, progress.turn_margin)
+        else:
+            found = turns.test(marks, ends, at, jnp.minimum(*pair), progress.turn_margin)
+        margin = jnp.minimum(progress.accept_margin, margin)
         tree = old._replace(
-            **dict(x=x, p=p, g=g, kinetic=kinetic, candidate=candidate, subtree_log_weight=subtree_log_weight),
-            total=add(old.total, p),
-            slot_p=slot_p,
-            **stands,
-            progress=progress._replace(accept_margin=jnp.minimum(progress.accept_margin, margin)),
+            **dict(x=x, p=p, g=g, candidate=candidate, subtree_log_weight=subtree_log_weight, total=total, marks=marks),
+            progress=progress._replace(accept_margin=margin, turn_margin=found.margin),
         )
-        pair = jnp.minimum(old.kinetic, kinetic) + cross
-        subtree_turns, tree_turns, tree = self._test_turns(tree, pair)
-        tree = self._merge(frozen | old.progress.done, tree, subtree_turns, tree_turns, log_u_merge)
+        tree = self._merge(frozen | old.progress.done, tree, found.subtree, found.tree, log_u_merge)
         if self.space.packed:
             return tree
         # What stands before the next leaf is written now: momentum and sum of fields are then overwritten where they
         # lie. Few latents would pay for it with checkpoints that every beginning has to pass on.
         slot = jnp.where(tree.leaf % 2 == 0, lax.population_count(tree.leaf >> 1), self._slots)
-        return tree._replace(**self._stand(tree, slot, tree.total, tree.p))
-
-    def _stand(self, tree: Tree, slot: jax.Array, total: Vector, momentum: Vector) -> dict[str, Vector]:
-        """The checkpoints with what stands before the leaf of `slot`."""
-        return {
-            "slot_before": write_slot(tree.slot_before, slot, total),
-            "slot_previous": write_slot(tree.slot_previous, slot, momentum),
-        }
-
-    def _test_turns(self, tree: Tree, pair: jax.Array) -> tuple[jax.Array, jax.Array, Tree]:
-        """Whether a subtree that ends at the new leaf turns, and whether the whole tree does if it is complete."""
-        leaf, depth = tree.leaf, tree.progress.depth
-        complete = leaf + 1 == 1 << depth
-        top_slot = lax.population_count(leaf >> 1)
-        completed = lax.population_count((~leaf & (leaf + 1)) - 1)  # levels of subtrees that end here
-        lowest = jnp.where(complete, -1, top_slot - completed + 1)
-        is_pair = (leaf % 2 == 1) | (depth == 0)
-        live = ~tree.progress.divergent & ~tree.progress.done
-        turns = is_pair & (pair <= 0)
-        margin = jnp.where(is_pair & live, jnp.abs(pair) / tree.start_kinetic, np.inf)
-        # At depth 0 the pair is the whole tree.
-        no = jnp.zeros_like(turns)
-        if self.space.packed:
-            level = jnp.arange(self._slots) - 1
-            tested = (level >= lowest[:, None]) & (level < top_slot[:, None]) & (is_pair & (depth > 0))[:, None]
-            tested &= (live & ~turns)[:, None]
-            product = self._all_turn_products(tree)
-            turned = tested & (product <= 0)
-            margins = jnp.where(tested, jnp.abs(product) / tree.start_kinetic[:, None], np.inf)
-            margin = jnp.minimum(jnp.minimum(tree.progress.turn_margin, margin), jnp.min(margins, axis=1))
-            tree = tree._replace(progress=tree.progress._replace(turn_margin=margin))
-            subtree_turns = (turns & (depth > 0)) | jnp.any(turned[:, 1:], axis=1)
-            return subtree_turns, (turns & (depth == 0)) | turned[:, 0], tree
-        # Wider subtrees are left to the loop, from the smallest.
-        slot = jnp.where(is_pair & (depth > 0), top_slot - 1, -2)
-
-        def pending(carry):
-            slot, turns, *_ = carry
-            return (slot >= lowest) & ~turns & live
-
-        def test(carry):
-            slot, turns, tree_turns, margin = carry
-            now = pending(carry)
-            product = self._turn_product(tree, slot, now)
-            turned = now & (product <= 0)
-            margin = jnp.where(now, jnp.minimum(margin, jnp.abs(product) / tree.start_kinetic), margin)
-            return slot - 1, turns | (turned & (slot >= 0)), tree_turns | (turned & (slot < 0)), margin
-
-        # The predicate rests on all-reduced products only, so all devices of a chain take the same rounds.
-        start = (slot, turns & (depth > 0), turns & (depth == 0), jnp.minimum(tree.progress.turn_margin, margin))
-        _, turns, tree_turns, margin = lax.while_loop(lambda c: jnp.any(pending(c)), test, start)
-        return turns, tree_turns | no, tree._replace(progress=tree.progress._replace(turn_margin=margin))
-
-    def _turn_product(self, tree: Tree, slot: jax.Array, now: jax.Array) -> jax.Array:
-        """The smallest of the six products for the subtree that starts at `slot` and ends at the near end; any number
-        where it is not asked for `now`."""
-        # Were the end the same in all rounds of the loop around this, XLA would keep it in float64.
-        end = self.space.where(now, tree.p, self.space.zeros())
-        at, whole = jnp.maximum(slot, 0), slot < 0
-        first = self.space.where(whole, tree.far_p, read_slot(tree.slot_p, at))
-        before = self.space.where(whole, self.space.zeros(), read_slot(tree.slot_before, at))
-        rho = subtract(tree.total, before)
-        pairs = [(first, rho), (end, rho)]
-        if self.half_checks:
-            middle, split = read_slot(tree.slot_p, slot + 1), read_slot(tree.slot_before, slot + 1)
-            previous = read_slot(tree.slot_previous, slot + 1)
-            rho = add(subtract(split, before), middle)
-            pairs += [(first, rho), (middle, rho)]
-            rho = add(subtract(tree.total, split), previous)
-            pairs += [(previous, rho), (end, rho)]
-        return jnp.min(self.space.dots(pairs), axis=0)
-
-    def _all_turn_products(self, tree: Tree) -> jax.Array:
-        """float64[C, slots]: `_turn_product` of the whole tree, and of the subtrees from slots 0, 1, …, in one pass."""
-
-        only = lambda vector: next(iter(vector.values()))  # noqa: E731
-        slot_p, split, p = only(tree.slot_p), only(tree.slot_before), only(tree.p)[:, None]
-        total, far = only(tree.total)[:, None], only(tree.far_p)[:, None]
-        p = jnp.broadcast_to(p, slot_p.shape)
-        first = jnp.concatenate([far, slot_p[:, :-1]], axis=1)
-        before = jnp.concatenate([jnp.zeros_like(far), split[:, :-1]], axis=1)
-        rho = total - before
-        pairs = [(first, rho), (p, rho)]
-        if self.half_checks:
-            rho = split - before + slot_p
-            pairs += [(first, rho), (slot_p, rho)]
-            previous = only(tree.slot_previous)
-            rho = total - split + previous
-            pairs += [(previous, rho), (p, rho)]
-        # One reduction of all pairs, not six.
-        a, b = (jnp.stack(side).astype(jnp.float64) for side in zip(*pairs, strict=True))
-        return jnp.min(jnp.sum(a * b, axis=-1), axis=0)
+        entering = self.space.axpy(0.5 * tree.sign * step_size, tree.g, tree.p)
+        return tree._replace(marks=turns.stand(tree.marks, slot, tree.total, tree.p, entering))
 
     def _merge(
         self, frozen: jax.Array, tree: Tree, subtree_turns: jax.Array, tree_turns: jax.Array, log_u: jax.Array
@@ -296,8 +196,6 @@ class Nuts:
             leaf=jnp.where(goes_on, 0, tree.leaf + 1),
             log_weight=jnp.where(complete, jnp.logaddexp(tree.log_weight, tree.subtree_log_weight), tree.log_weight),
             subtree_log_weight=jnp.where(goes_on, -np.inf, tree.subtree_log_weight),
-            kinetic=jnp.where(flip, tree.far_kinetic, tree.kinetic),
-            far_kinetic=jnp.where(flip, tree.kinetic, tree.far_kinetic),
             progress=progress._replace(
                 depth=depth,
                 done=progress.done | ended | (failed & ~frozen),

@@ -79,8 +79,8 @@ def _gaussians() -> list[Cell]:
         cells += [
             Cell(case, "nuts", ppl.nuts(draws=2000, warmup=600), 0.1),
             Cell(case, "hmc", ppl.hmc(draws=4000, warmup=600, steps=4), 0.1),
-            Cell(case, "hmc minimal_norm", ppl.hmc(steps=2, draws=6000, integrator="minimal_norm", **short), 0.1),
-            Cell(case, "hmc three_stage", ppl.hmc(draws=4000, integrator="three_stage", **short), 0.1),
+            Cell(case, "hmc minimal_norm", ppl.hmc(steps=2, draws=12_000, integrator="minimal_norm", **short), 0.1),
+            Cell(case, "hmc three_stage", ppl.hmc(draws=12_000, integrator="three_stage", **short), 0.1),
             Cell(case, "mams", ppl.mams(draws=4000, warmup=600), 0.1),
             Cell(case, "slice", ppl.slice(draws=3000, warmup=600), 0.1),
             Cell(case, "exact_gaussian", ppl.exact_gaussian(draws=2000), 0.1),

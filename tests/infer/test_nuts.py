@@ -10,6 +10,7 @@ from ppl.infer import block
 from ppl.infer.hmc import Hmc
 from ppl.infer.metric import identity
 from ppl.infer.nuts import Nuts
+from ppl.infer.pack import Packing, packing
 from ppl.infer.protocol import DIRECTION, LEAF, MERGE, MOMENTUM
 from ppl.infer.schedule import make_schedule
 from ppl.infer.space import Space
@@ -28,9 +29,9 @@ class RecursiveNuts:
         self.max_depth, self.half_checks = max_depth, half_checks
 
     def turns(self, left, right):
-        """left, right: (first p, last p, sum of p) of two halves, in the order of growth."""
-        total = left[2] + right[2]
-        triples = [(left[0], right[1], total)]
+        """left, right: (first p, last p, sum of p) of two halves, in the order of growth; without half checks first and
+        last p are those half a step beyond the ends."""
+        triples = [(left[0], right[1], left[2] + right[2])]
         if self.half_checks:
             triples += [(left[0], right[0], left[2] + right[0]), (left[1], right[1], right[2] + left[1])]
         return any((a * self.metric) @ rho <= 0 or (b * self.metric) @ rho <= 0 for a, b, rho in triples)
@@ -39,17 +40,18 @@ class RecursiveNuts:
         """A subtree from the growing end; returns its (first p, last p, sum), or None if it turned or diverged."""
         if depth == 0:
             x, p, g = self.end
-            p = p + 0.5 * self.eps * self.sign * g
-            x = x + self.eps * self.sign * self.metric * p
+            entering = p + 0.5 * self.eps * self.sign * g
+            x = x + self.eps * self.sign * self.metric * entering
             log_density, g = self.target(x)
-            p = p + 0.5 * self.eps * self.sign * g
+            p = entering + 0.5 * self.eps * self.sign * g
             self.end = (x, p, g)
             self.leapfrogs += 1
             error = 0.5 * p @ (self.metric * p) - log_density - self.start_energy
             self.weight = np.logaddexp(self.weight, -error)
             if self.uniform(self.leapfrogs, LEAF) < np.exp(-error - self.weight):
                 self.candidate = x
-            return None if error > 1000 else (p, p, p)
+            ends = (p, p) if self.half_checks else (entering, p + 0.5 * self.eps * self.sign * g)
+            return None if error > 1000 else (*ends, p)
         left = self.build(depth - 1)
         right = left and self.build(depth - 1)
         if right is None or self.turns(left, right):
@@ -65,7 +67,8 @@ class RecursiveNuts:
         while depth < self.max_depth:
             self.sign = 1 if coins >> depth & 1 else -1
             self.end, self.weight, self.candidate = ends[self.sign], -np.inf, None
-            boundary, far = ends[self.sign][1], ends[-self.sign][1]
+            boundary, (_, far, far_g) = ends[self.sign][1], ends[-self.sign]
+            first = far if self.half_checks else far - 0.5 * self.eps * self.sign * far_g
             subtree = self.build(depth)
             if subtree is None:
                 break
@@ -74,7 +77,7 @@ class RecursiveNuts:
                 x = self.candidate
             weight = np.logaddexp(weight, self.weight)
             depth += 1
-            turned = self.turns((far, boundary, total), subtree)
+            turned = self.turns((first, boundary, total), subtree)
             total = total + subtree[2]
             if turned:
                 break
@@ -82,17 +85,27 @@ class RecursiveNuts:
 
 
 @pytest.mark.parametrize("half_checks", [True, False])
-def test_the_iterative_tree_is_the_recursive_one(half_checks):
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_iterative_tree_is_the_recursive_one(packed, half_checks):
     """30 transitions of two chains."""
     max_depth, eps, steps, chains = 4, 0.25, 30, 2
     metric = {"a": np.array([0.2, 0.8, 4.0]), "b": np.full((2, 2), 1.1)}
     flat_scales, flat_metric = (np.concatenate([v["a"], v["b"].ravel()]) for v in (SCALES, metric))
     with jax.enable_x64(True):
         space = Space.single({"a": (3,), "b": (2, 2)}, chains)
-        kernel = Nuts(space, gaussian(SCALES), max_depth, half_checks)
+        made = packing(space) if packed else Packing(space)
+        target = gaussian(SCALES)
+
+        def flat(x):
+            log_density, gradient = target(made.unpack(x))
+            return log_density, made.pack(gradient)
+
+        kernel = Nuts(made.space, flat, max_depth, half_checks)
+        assert made.space.packed == packed
         inverse_mass = {n: jnp.broadcast_to(jnp.asarray(v), (chains, *v.shape)) for n, v in metric.items()}
-        go = drive.jit(lambda x: drive.run(kernel, SEED, x, drive.fixed(steps), step_size=eps, variance=inverse_mass))
-        result = go(space.full(0.5))
+        known = dict(step_size=eps, variance=made.pack(inverse_mass), collect=made.unpack)
+        go = drive.jit(lambda x: drive.run(kernel, SEED, x, drive.fixed(steps), **known))
+        result = go(made.pack(space.full(0.5)))
 
         noise = jax.jit(lambda step: space.normal(counter.derive(SEED, space.chain_ids(), step), MOMENTUM))
         for c in range(chains):

@@ -70,7 +70,7 @@ def test_a_mild_funnel_in_single_precision():
             log_density, gradient = mild_funnel(jax.tree.map(lambda a: a.astype(jnp.float64), x))
             return log_density, jax.tree.map(lambda a: a.astype(jnp.float32), gradient)
 
-        ((draws, info, _),) = sample(Nuts(space, target, half_checks=False), target_accept=0.9)
+        ((draws, info, _),) = sample(Nuts(space, target), target_accept=0.9)
     v, w = draws["v"].astype(float), draws["w"].astype(float)
     assert draws["w"].dtype == np.float32
     assert largest_t(v, 0) < 8 and largest_t(v * v, 1) < 8

@@ -91,7 +91,13 @@ def test_an_unknown_program_suggests_a_known_one():
 
 @pytest.mark.parametrize(
     ("options", "room"),
-    [(nuts(max_depth=4), 1.5), (nuts(max_depth=7, half_checks=False), 1.5), (hmc(), 0.5), (nuts(warmup=0), 0.1)],
+    [
+        (nuts(max_depth=4), 1.5),
+        (nuts(max_depth=7), 1.5),
+        (nuts(max_depth=7, half_checks=True), 1.5),
+        (hmc(), 0.5),
+        (nuts(warmup=0), 0.1),
+    ],
 )
 def test_the_stated_copies_are_what_xla_allocates(options, room):
     """Peak of a donated block on one device, in units of the latent, less what the target itself holds (none here)."""
