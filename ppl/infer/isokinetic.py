@@ -11,8 +11,8 @@ c = <u, e>, del = h |g| / (d - 1), z = exp(-del),
 The energy error of a step is the sum of its dK less the change of l. A refreshment turns the direction at random,
 u <- (u + nu n) / |u + nu n| with nu^2 = (exp(2 h / L) - 1) / d for noise n, and costs no energy.
 
-All scalars are float64[C]. Everything that happens between two gradients maps (u, g, n) to one linear combination, so
-six products decide it: one all-reduce.
+All scalars are float64[C]. Two kicks are one, of a linear combination of u and g, which three products decide; with a
+refreshment between them (`turn`) it is one of (u, g, n) and takes six.
 """
 
 from __future__ import annotations
@@ -65,6 +65,12 @@ def kick(gg: jax.Array, ug: jax.Array, h: jax.Array, dims: float) -> Kick:
     # cosh del + c sinh del = exp(del) (1 - (1 - c)(1 - z^2) / 2): no digits are lost for small del.
     inside = jnp.maximum(0.5 * (1 - c) * jnp.expm1(-2 * d), -1 + 1e-16)
     return Kick(b / norm, a / (norm * size), (dims - 1) * (d + jnp.log1p(inside)))
+
+
+def kick_again(first: Kick, gg: jax.Array, ug: jax.Array, h: jax.Array, dims: float) -> Kick:
+    """`first`, from <g, g> and <u, g>, and then a kick of length h, as one; `kinetic` is that of the second alone."""
+    then = kick(gg, first.gradient * gg + first.along * ug, h, dims)
+    return Kick(then.along * first.along, then.gradient + then.along * first.gradient, then.kinetic)
 
 
 class Products(NamedTuple):

@@ -1,20 +1,28 @@
 """MCLMC: unadjusted microcanonical Langevin dynamics (Robnik & Seljak 2023, arXiv:2303.18221), all chains in lock step.
 
-Between two gradients stand a kick, a refreshment of the direction and a kick, which are one linear combination of the
-direction, the gradient and the noise (`ppl.infer.isokinetic`). So a step is: six inner products in one all-reduce, one
-pass that updates direction and position, one gradient. Nothing is accepted or rejected but steps whose energy error is
-not finite or far too large: these are undone, the direction is drawn anew, and they are counted as divergent.
+Between two gradients stand two kicks, and a drift in whose middle the direction is refreshed (the order B A O A B of
+Leimkuhler & Matthews, 2013, J. Chem. Phys. 138, 174102, whose positions have the least bias):
+
+    u <- along u + uphill g;   x += h/2 F u;   u <- u + nu n;   x += h/2 F u / sqrt(1 + nu^2 d)
+
+Nothing is normalised after the noise, so that no product with it is needed: a step is three inner products, <g, g>,
+<u, g> and <u, u>, in one all-reduce, one pass that updates direction and position, which draws the noise as it goes,
+and one gradient. The last drift is thereby |u| / sqrt(1 + nu^2 d) times as long, which depends on neither the position
+nor the direction in which it goes, as u is uniform: every length keeps the distribution. Nothing is accepted or
+rejected but steps whose energy error is not finite or far too large: these are undone, the direction is drawn anew, and
+they are counted as divergent.
 
 The products with a gradient also end the step that led to it. A round of the loop therefore first judges the last
 transition, records it and adapts, and then begins the next; one more round, which does not move, ends a block. A chain
 whose direction is to be drawn anew, at the start, after a rejected step or under a new metric, rests for a transition.
 
-Directions are kept up to their length. A rejected step of one drift is undone by drifting back, to rounding: no copy of
-the old position is held.
+Directions are kept up to their length. A rejected step of one drift is undone by drifting back, to rounding, for which
+its noise is drawn again: no copy of the old position is held.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,7 +34,7 @@ from jax import lax
 from ir import counter
 from ir.errors import Diagnostic, InternalError
 
-from .isokinetic import Products, Scheme, kick, refreshment, turn
+from .isokinetic import Kick, Scheme, kick, kick_again, refreshment
 from .leapfrog import when
 from .mclmc_adapt import CLIMB, Adapt, Schedule, Seen, after_transition, start_adapt
 from .metric import Diagonal, Metric, identity
@@ -145,26 +153,29 @@ class Mclmc:
         def advance(carry: _Carry) -> _Carry:
             done, phase = carry.round // gradients, carry.round % gradients
             walk, at_end = carry.walk, phase == 0
-            key = counter.derive(chain_key, first_step + done.astype(jnp.uint32))
-            noise = space.normal(key, MOMENTUM)
-            products = self._products(walk, noise)
-            closing = kick(
-                products.gg,
-                products.ug / jnp.sqrt(jnp.maximum(products.uu, 1e-300)),
-                walk.size * _at(self.scheme.closing, phase),
-                self.dims,
-            )
+
+            def noise(rounds: int) -> Vector:
+                """Of so many rounds ago."""
+                step, part = (carry.round - rounds) // gradients, (carry.round - rounds) % gradients
+                key = counter.derive(chain_key, first_step + step.astype(jnp.uint32))
+                return space.normal(key if gradients == 1 else counter.derive(key, part.astype(jnp.uint32)), MOMENTUM)
+
+            gg, ug, uu = self._products(walk)
+            scale = 1 / jnp.sqrt(jnp.maximum(uu, 1e-300))
+            closing = kick(gg, ug * scale, walk.size * _at(self.scheme.closing, phase), self.dims)
             step = carry.step._replace(kinetic=carry.step.kinetic + closing.kinetic)
             ended = at_end & (done > 0)
             now = Schedule(*(jnp.where(ended, f[jnp.maximum(done - 1, 0)], jnp.zeros((), f.dtype)) for f in flags))
-            walk, row, rejected = self._judge(walk, step, products.gg, now, ended)
+            walk, row, rejected = self._judge(walk, step, gg, now, ended, noise)
             # A row that is written too early is written again when its transition has ended.
             info = lax.dynamic_update_index_in_dim(carry.info, row, done - at_end, axis=1)
             kept = ended & (done % self.thin == 0)
             draws = when(kept, lambda held: _write(held, keep(walk.state.position), done // self.thin - 1), carry.draws)
             walk = walk._replace(since=jnp.where(kept, 0.0, walk.since))
             go = done < limit
-            walk, step = self._move(walk, step, products, noise, closing, phase, go, rejected)
+            h = self._size(walk, phase) * _at(self.scheme.opening, phase)
+            opening = kick_again(closing, gg, ug * scale, h, self.dims)
+            walk, step = self._move(walk, step, opening, scale, noise, phase, go, rejected)
             return _Carry(carry.round + 1, walk, step, draws, info)
 
         c = space.chains
@@ -185,14 +196,22 @@ class Mclmc:
         told = told._replace(leapfrogs=told.leapfrogs.astype(jnp.int32), divergent=told.divergent > 0)
         return Block(walk, draws, told, jnp.zeros(c, bool))
 
-    def _products(self, walk: Walk, noise: Vector) -> Products:
+    def _products(self, walk: Walk) -> jax.Array:
+        """<g, g>, <u, g> and <u, u> of direction and whitened gradient."""
         u, g = walk.direction, walk.adapt.metric.pull(walk.state.gradient)
-        pairs = [(g, g), (u, g), (u, u), (g, noise), (u, noise), (noise, noise)]
-        found = self.space.dots(pairs)
-        return Products(*(found[i] for i in range(len(pairs))))
+        return self.space.dots([(g, g), (u, g), (u, u)])
+
+    def _size(self, walk: Walk, phase: jax.Array) -> jax.Array:
+        """eps of the step that begins or is under way."""
+        return jnp.where(phase == 0, walk.adapt.step * walk.brake * float(np.sqrt(self.dims)), walk.size)
+
+    def _refreshment(self, walk: Walk, way: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(nu, sqrt(1 + nu^2 d)) of a drift of that length."""
+        nu = refreshment(way, walk.adapt.length * float(np.sqrt(self.dims)), self.dims)
+        return nu, jnp.sqrt(1 + nu**2 * self.dims)
 
     def _judge(
-        self, walk: Walk, step: _Step, gg: jax.Array, now: Schedule, ended: jax.Array
+        self, walk: Walk, step: _Step, gg: jax.Array, now: Schedule, ended: jax.Array, noise: Callable[[int], Vector]
     ) -> tuple[Walk, jax.Array, jax.Array]:
         """Ends a transition where `ended`: the walk without rejected steps and adapted, the info's row, what was
         rejected."""
@@ -208,8 +227,11 @@ class Mclmc:
         def undo(position: Vector) -> Vector:
             if step.origin:
                 return self.space.where(rejected, step.origin, position)
-            back = jnp.where(rejected, -walk.size, 0.0)
-            return self.space.axpy(back, adapt.metric.push(walk.direction), position)
+            half = jnp.where(rejected, -0.5 * walk.size, 0.0)
+            nu, norm = self._refreshment(walk, walk.size)
+            space, last = self.space, walk.direction
+            gone = space.axpy(-nu / (1 + 1 / norm), noise(1), last)
+            return space.axpy(half * (1 + 1 / norm), adapt.metric.push(gone), position)
 
         position = when(jnp.any(rejected), undo, state.position)
         turned = walk.size * jnp.sqrt(gg) / self.dims
@@ -243,40 +265,57 @@ class Mclmc:
         self,
         walk: Walk,
         step: _Step,
-        products: Products,
-        noise: Vector,
-        closing: Any,
+        turn: Kick,
+        scale: jax.Array,
+        noise: Callable[[int], Vector],
         phase: jax.Array,
         go: jax.Array,
         rejected: jax.Array,
     ) -> tuple[Walk, _Step]:
-        """One turn, one drift and one gradient, for the chains that do not rest, if `go`."""
-        space, root = self.space, float(np.sqrt(self.dims))
-        state, first = walk.state, phase == 0
-        size = jnp.where(first, walk.adapt.step * walk.brake * root, walk.size)
+        """The kicks, one drift with its refreshment and one gradient, for the chains that do not rest, if `go`."""
+        space, state, first = self.space, walk.state, phase == 0
+        size = self._size(walk, phase)
         moving = jnp.where(first, ~walk.fresh, step.moving)
-        refresh = jnp.where(first, refreshment(size, walk.adapt.length * root, self.dims), 0.0)
-        made = turn(products, closing, refresh, size * _at(self.scheme.opening, phase), self.dims)
         active, renewed = moving & go, walk.fresh & first & go
-        along = jnp.where(active, made.along, jnp.where(renewed, 0.0, 1.0))
-        uphill = jnp.where(active, made.gradient, 0.0)
-        noisy = jnp.where(active, made.noise, jnp.where(renewed, 1.0, 0.0))
-        drift = jnp.where(active, size * _at(self.scheme.drift, phase), 0.0)
+        along = jnp.where(active, turn.along * scale, jnp.where(renewed, 0.0, 1.0))
+        uphill = jnp.where(active, turn.gradient, 0.0)
+        way = jnp.where(active, size * _at(self.scheme.drift, phase), 0.0)
+        nu, norm = self._refreshment(walk, way)
+        noisy = jnp.where(active, nu, jnp.where(renewed, 1.0, 0.0))
         metric, gradient = walk.adapt.metric, state.gradient
-        # The gradient of a rejected step may be NaN. A diagonal metric takes it without that, so that XLA:CPU does not
-        # keep the whitened gradient of the inner products for here; others share theirs, which they communicate for.
-        if isinstance(metric, Diagonal):
-            g = metric.pull(space.where(active, gradient, space.zeros()))
+
+        def kicked(along: jax.Array) -> Vector:
+            # The gradient of a rejected step may be NaN. A diagonal metric takes it without that, so that XLA:CPU does
+            # not keep the whitened gradient of the inner products for here; others share theirs, which they communicate
+            # for.
+            used = active & ~jnp.isnan(along)
+            if isinstance(metric, Diagonal):
+                g = metric.pull(space.where(used, gradient, space.zeros()))
+            else:
+                g = space.where(used, metric.pull(gradient), space.zeros())
+            return {n: space.spread(along, u) * u + space.spread(uphill, u) * g[n] for n, u in walk.direction.items()}
+
+        position = state.position
+        if isinstance(metric, Diagonal) and not space.packed:
+            # What goes through this loop makes the direction wait for it, and lets XLA share nothing with it that it
+            # would keep.
+            def depart(held: tuple[Vector, jax.Array]) -> tuple[Vector, jax.Array]:
+                return space.axpy(0.5 * way, metric.push(kicked(along + held[1])), held[0]), 0.5 * held[1]
+
+            position, nothing = when(jnp.any(active), depart, (position, jnp.zeros_like(along)))
+            along = along + nothing
+            direction = drift = space.axpy(noisy, noise(0), kicked(along))
+            way = 0.5 * way / norm
         else:
-            g = space.where(active, metric.pull(gradient), space.zeros())
-        direction = {
-            n: space.spread(along, u) * u + space.spread(uphill, u) * g[n] + space.spread(noisy, u) * noise[n]
-            for n, u in walk.direction.items()
-        }
+            # Both halves of the drift at once: such a metric takes longer than noise takes room.
+            before, drawn = kicked(along), noise(0)
+            direction = space.axpy(noisy, drawn, before)
+            drift = space.axpy(1 / norm, direction, before)
+            way = 0.5 * way
         origin = {n: jnp.where(first, state.position[n], x) for n, x in step.origin.items()}
         step = _Step(
             moving,
-            jnp.where(first, 0.0, step.kinetic) + made.opening,
+            jnp.where(first, 0.0, step.kinetic) + turn.kinetic,
             jnp.where(first, state.log_density, step.log_density),
             origin,
         )
@@ -284,12 +323,12 @@ class Mclmc:
         # The drift stands in the loop with the gradient: outside it, XLA would compute the direction anew for it, from
         # a copy of the former one.
         def evaluate(held: tuple[Vector, Vector, jax.Array]) -> tuple[Vector, Vector, jax.Array]:
-            position = space.axpy(drift, walk.adapt.metric.push(direction), held[0])
+            position = space.axpy(way, metric.push(drift), held[0])
             log_density, gradient = self.target(position)
             return position, gradient, log_density
 
         needed = go | jnp.any(rejected)
-        position, gradient, log_density = when(needed, evaluate, (state.position, state.gradient, state.log_density))
+        position, gradient, log_density = when(needed, evaluate, (position, state.gradient, state.log_density))
         state = state._replace(position=position, gradient=gradient, log_density=log_density)
         size = jnp.where(active, size, walk.size)
         return walk._replace(state=state, direction=direction, size=size, fresh=walk.fresh & ~(go & first)), step

@@ -80,10 +80,10 @@ class MclmcOptions(Common):
         )
 
     def copies(self) -> float:
-        """Beside position and gradient: direction and scale; the noise, which passes; mean and variance where they are
-        learnt, and what passes then; the origin of a step of several drifts, and XLA's copy of it."""
-        learnt = 3 if self.adapt_metric and self.warmup else 0
-        return 3 + learnt + 2 * (SCHEMES[self.integrator].gradients > 1)
+        """Beside position and gradient: direction and scale; mean and variance where they are learnt, and what passes
+        then; the origin of a step of several drifts, and XLA's copy of it."""
+        learnt = 4 if self.adapt_metric and self.warmup else 0
+        return 2 + learnt + 2 * (SCHEMES[self.integrator].gradients > 1)
 
     def schedule(self) -> Schedule:
         return make_schedule(self.warmup, self.draws)
