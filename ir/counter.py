@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from . import quantile
 from .errors import InternalError
 
 Word = jax.Array | np.ndarray | np.uint32 | int
@@ -36,19 +37,6 @@ _MASK = 0xFFFFFFFF
 _DERIVE = np.uint32(_MASK)
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
-
-# x -> erfinv(x) sqrt(2) / x as polynomials of w = -log(1 - x^2), as in Giles, "Approximating the erfinv function" (GPU
-# Computing Gems 2, 2011), but fitted anew (minimax, relative error 5e-8 and 4e-7) so that the tail holds to |z| = 9.1,
-# the largest value that 63 bits give, where the published single-precision fit stops at 5.4.
-_BODY = (
-    *(2.296035233, 3.417168832e-01, -8.115578550e-03, -1.182383674e-03, 2.764452765e-04),
-    *(-1.804143707e-05, -2.666263550e-06, 6.442900988e-07, -6.130516220e-09, -8.240278512e-09),
-)
-_TAIL = (
-    *(6.194051841, 1.428709741, 3.747059772e-04, -5.613656805e-04, 2.523085664e-04),
-    *(-7.581958555e-05, -2.181465083e-05, 6.432233133e-06, 1.161765250e-05, -3.926789328e-06),
-)
-_TAIL_CENTRE = 4.534744871391589
 
 
 def word(value: Word) -> Any:
@@ -187,13 +175,6 @@ def exponential(key: tuple[Word, Word], index: tuple[Word, Word], dtype: Any = "
     return jnp.where(below, -jnp.log(u), -jnp.log1p(-u))
 
 
-def _polynomial(x: jax.Array, coefficients: Sequence[float]) -> jax.Array:
-    total = jnp.full_like(x, coefficients[-1])
-    for c in coefficients[-2::-1]:
-        total = total * x + np.float32(c)
-    return total
-
-
 def normal(key: tuple[Word, Word], index: tuple[Word, Word], dtype: Any = "float32") -> jax.Array:
     """Standard normal, one element per 64 bits: a sign and 63 bits of magnitude, so that tails reach |z| = 9.1.
 
@@ -204,12 +185,5 @@ def normal(key: tuple[Word, Word], index: tuple[Word, Word], dtype: Any = "float
     high, low = bits(key, index)
     negative = (low & np.uint32(1)) == 0
     q = _fraction(high, low >> np.uint32(1) << np.uint32(1), dtype)  # P(|normal| > |z|), exact to rounding when small
-    if dtype == np.float64:
-        z = -jax.scipy.special.ndtri(q * np.float64(0.5))
-    else:
-        x = _fraction(~high, ~low, dtype)  # 1 - q, exact to rounding when small
-        w = -jnp.log(q * (np.float32(2) - q))  # -log(1 - x^2)
-        body = _polynomial(w - np.float32(3), _BODY)
-        tail = _polynomial(jnp.sqrt(w) - np.float32(_TAIL_CENTRE), _TAIL)
-        z = x * jnp.where(w < np.float32(6), body, tail)
-    return jnp.where(negative, -z, z)
+    x = _fraction(~high, ~low, dtype)  # 1 - q, exact to rounding when small
+    return (quantile.double if dtype == np.float64 else quantile.single)(q, x, negative)
