@@ -52,7 +52,8 @@ ROWS = {
     "mams": (mams(**ALONE), "field", True, 1, MOVE),
     "mams, langevin": (mams(langevin=True, **ALONE), "field", True, 1, MOVE),
     "slice": (slice(**ALONE), "whole", True, 1, {}),
-    "exact_gaussian": (exact_gaussian(dense=0, **ALONE), "field", False, 1, {}),
+    # Solved as accurately as is compared; how many products that takes depends on rounding (`UNCOUNTED`).
+    "exact_gaussian": (exact_gaussian(dense=0, accuracy=1e-12, **ALONE), "field", False, 1, {}),
     "exact_gaussian, packed": (exact_gaussian(**ALONE), "whole", False, 1, {}),
     "gibbs": (gibbs(s=slice(), r=exact_gaussian(dense=0), x=hmc(), **ALONE), "field", True, 1, MOVE),
     "smc": (smc(particles=STATES), "field", True, 1, {}),
@@ -65,6 +66,7 @@ ROWS = {
     "advi, low rank": (advi(chains=STATES, rank=2), "field", True, ITERATIONS, {}),
     "pathfinder": (pathfinder(chains=STATES, samples=4), "field", True, ITERATIONS, {}),
 }
+UNCOUNTED = {"exact_gaussian"}
 FAST = {("hmc", "4x2", "float64")}
 CELLS = [
     pytest.param(*cell, marks=() if cell in FAST else pytest.mark.slow, id="-".join(cell))
@@ -111,9 +113,9 @@ def test_noise_is_the_same_bit_for_bit_and_zero_on_padding(mesh, dtype):
         np.testing.assert_array_equal(cut[name], whole[name])
 
 
-def deviations(got, want, dtype, certain):
+def deviations(got, want, dtype, certain, counted=True):
     """The largest difference of vectors over the certain chains, in conditional deviations; the whole and the real
-    numbers of the infos are compared too."""
+    numbers of the infos are compared too, gradients spent if they are `counted`."""
     position, gradient, log_density, draws, info = got
     position1, gradient1, log_density1, draws1, info1 = want
     largest = 0.0
@@ -122,11 +124,12 @@ def deviations(got, want, dtype, certain):
         for a, b, scale in (
             (position[name], position1[name], unit),
             (draws[name], draws1[name], unit),
-            (gradient[name], gradient1[name], 1 / unit),
+            (gradient[name], gradient1[name], 2 / unit),  # curvatures, of high counts, come to twice 1 / unit^2
         ):
             assert np.isfinite(b).all()
             largest = max(largest, np.abs(a - b)[certain].max(initial=0.0) / scale)
-    told = [(f, getattr(info, f)[certain], getattr(info1, f)[certain]) for f in info._fields]
+    fields = [f for f in info._fields if counted or f != "leapfrogs"]
+    told = [(f, getattr(info, f)[certain], getattr(info1, f)[certain]) for f in fields]
     for field, a, b in [*told, ("log_density", log_density[certain], log_density1[certain])]:
         if a.dtype.kind == "f":
             np.testing.assert_allclose(a, b, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype], err_msg=field)
@@ -148,7 +151,7 @@ def test_one_transition_from_every_stored_state_is_that_of_one_device(row, mesh,
     cell, want = laid(row, MESHES[mesh], dtype), on_one_device(row, dtype)
     got = cell.run()
     certain = certain_chains(want[-1], dtype)
-    largest = deviations(got, want, dtype, certain)
+    largest = deviations(got, want, dtype, certain, row not in UNCOUNTED)
     print(f"\n{row} | {mesh} | {dtype}: {largest:.1e}, within rounding {np.sum(~certain)} of {STATES}")
     assert largest < TOLERANCE[dtype]
     assert np.sum(~certain) < 0.02 * STATES

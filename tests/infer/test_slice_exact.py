@@ -65,7 +65,7 @@ def test_the_inverse_root_of_a_tridiagonal():
     values, vectors = np.linalg.eigh(t)
     with jax.enable_x64(True):
         got = inverse_root_of_tridiagonal(jnp.asarray(np.diag(t))[None], jnp.asarray(off)[None])[0]
-    np.testing.assert_allclose(got, (vectors / np.sqrt(values) @ vectors.T)[:, 0], atol=1e-7)
+    np.testing.assert_allclose(got, (vectors / np.sqrt(values) @ vectors.T)[:, 0], atol=1e-11)
 
 
 def test_the_inverse_root_of_products():
