@@ -24,7 +24,7 @@ from .xla_flags import compile_loops_whole
 _HOMES = {
     "ppl.pipeline": ("compile", "plan"),
     "ppl.infer.program": (
-        *("nuts", "hmc", "mclmc", "mams", "chees", "slice", "exact_gaussian", "gibbs", "smc", "auto"),
+        *("nuts", "hmc", "mclmc", "mams", "chees", "slice", "exact_gaussian", "conjugate", "gibbs", "smc", "auto"),
         *("map", "laplace", "advi", "mgvi", "pathfinder"),
     ),
     "ppl.text.elaborate": ("load", "from_text"),

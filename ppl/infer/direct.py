@@ -1,4 +1,4 @@
-"""Options of the samplers that follow no trajectory: slice sampling, and exact draws of Gaussians."""
+"""Options of the samplers that follow no trajectory: slice sampling, exact draws of Gaussians and of conjugate laws."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .exact import ExactGaussian, ExactInfo
+from .conjugate import Conjugate
+from .exact import ExactGaussian
+from .independent import ExactInfo
 from .options import Common
 from .phase import Phase, make_phase
 from .protocol import Target
@@ -80,11 +82,47 @@ class ExactOptions(Common):
         self._check_integer("iterations", 1)
 
     def method(self, space: Space, target: Target) -> ExactGaussian:
-        return ExactGaussian(space, target, self.tolerance, self.dense, self.accuracy, self.iterations, self.thin)
+        how = {"dense": self.dense, "accuracy": self.accuracy, "iterations": self.iterations}
+        return ExactGaussian(space=space, target=target, thin=self.thin, tolerance=self.tolerance, **how)
 
     def copies(self) -> float:
         """Conjugate gradients 5, noise, shift and the draw 3."""
         return 8
+
+    def schedule(self) -> Phase:
+        return make_phase(self.warmup, self.draws)
+
+    def statistics(self, info: Any) -> dict[str, np.ndarray]:
+        return {**super().statistics(info), "misfit": np.asarray(info.misfit, np.float64)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConjugateOptions(Common):
+    """Independent draws of positive latents and probabilities whose conditionals are conjugate, as blocks of `gibbs`.
+
+    Each element is to be gamma or inverse gamma distributed, or its square, or beta distributed, given all the rest and
+    independently of each other (`ppl.infer.conjugate`). tolerance: the share by which gradients may differ from those
+    of such laws (more where latents are float32); a chain for which they differ by more does not move, and its
+    transitions count as divergent.
+    """
+
+    tolerance: float = 1e-6
+    warmup: int = 0
+    name: ClassVar[str] = "conjugate"
+    info: ClassVar[Any] = ExactInfo
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_real("tolerance", "above 0", lambda t: 0 < t < math.inf, "1e-6")
+
+    def method(self, space: Space, target: Target) -> Conjugate:
+        rounding = max(float(np.finfo(s.dtype).eps) for s in space.sites)
+        tolerance = max(self.tolerance, 1e4 * rounding)
+        return Conjugate(space=space, target=target, thin=self.thin, tolerance=tolerance)
+
+    def copies(self) -> float:
+        """The laws 8, in float64; points, gradients and the draw 4; gamma variates 8."""
+        return 20
 
     def schedule(self) -> Phase:
         return make_phase(self.warmup, self.draws)

@@ -13,63 +13,35 @@ transition counts as divergent.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ir import counter
 from ir.counter import Key
 
+from .independent import ExactInfo, Independent
 from .krylov import conjugate_gradients, inverse_root
-from .phase import Phase
-from .protocol import MOMENTUM, Block, Collect, Handover, State, Target
-from .slots import write_row
-from .space import Space, Vector, add, subtract
+from .protocol import MOMENTUM, State
+from .space import Vector, add, subtract
 
 _REFINEMENT = 1e-2
 """Accuracy of the second step to the mean, whose length is the first one's error."""
 
 
-class Standing(NamedTuple):
-    """The state between blocks."""
-
-    state: State
-
-
-class ExactInfo(NamedTuple):
-    """[C, K] in the result of a block."""
-
-    log_density: jax.Array
-    leapfrogs: jax.Array  # gradients spent
-    divergent: jax.Array  # the density is not Gaussian here, or the solver did not converge: the chain has not moved
-    misfit: jax.Array  # by how much the gradient is not affine, as a share
-
-
-class _Carry(NamedTuple):
-    state: State
-    done: jax.Array
-    draws: dict[str, jax.Array]
-    info: ExactInfo
-
-
 @dataclass(frozen=True)
-class ExactGaussian:
+class ExactGaussian(Independent):
     """The method.
 
     tolerance: of the misfit. dense: latents of a chain up to which H is made and factored; the solver for more needs
     some 20 sqrt(condition number) gradients whatever d is. accuracy: of its residuals. iterations: of it at most.
     """
 
-    space: Space
-    target: Target
     tolerance: float = 1e-3
     dense: int = 256
     accuracy: float = 1e-6
     iterations: int = 1000
-    thin: int = 1
 
     @property
     def is_dense(self) -> bool:
@@ -78,35 +50,6 @@ class ExactGaussian:
         whole = len(sites) == 1 and len(sites[0].shape) == 1 and sites[0].local == sites[0].shape
         alike = not self.space.reproducible  # another mesh might split them
         return whole and alike and not self.space.reduce_axes and self.space.degrees <= self.dense
-
-    def start(self, seed: Key, begin: Handover) -> Standing:
-        return Standing(begin.state)
-
-    def handover(self, state: Standing) -> Handover:
-        return Handover(state.state)
-
-    def advance(self, seed: Key, state: Standing, schedule: Phase, limit: jax.Array | int, collect: Collect) -> Block:
-        length, chains = len(schedule.warm), self.space.chains
-        chain_key = counter.derive(seed, self.space.chain_ids())
-
-        def one(carry: _Carry) -> _Carry:
-            now, told = self._draw(counter.derive(chain_key, carry.state.step), carry.state)
-            row = jnp.broadcast_to(carry.done, (chains,))
-            draw_row = jnp.where((row + 1) % self.thin == 0, row // self.thin, length)
-            return _Carry(
-                now,
-                carry.done + 1,
-                {n: write_row(carry.draws[n], draw_row, v) for n, v in collect(now.position).items()},
-                ExactInfo(*(write_row(b, row, v) for b, v in zip(carry.info, told, strict=True))),
-            )
-
-        rows = lambda v, n: jnp.zeros((chains, n, *v.shape[1:]), v.dtype)  # noqa: E731
-        draws = {n: rows(v, length // self.thin) for n, v in jax.eval_shape(collect, state.state.position).items()}
-        real, no = jnp.zeros((chains, length), jnp.float64), jnp.zeros((chains, length), bool)
-        info = ExactInfo(real, jnp.zeros((chains, length), jnp.int32), no, real)
-        carry = _Carry(state.state, jnp.int32(0), draws, info)
-        carry = lax.while_loop(lambda c: c.done < jnp.asarray(limit, jnp.int32), one, carry)
-        return Block(Standing(carry.state), carry.draws, carry.info, jnp.zeros(chains, bool))
 
     def _draw(self, key: Key, state: State) -> tuple[State, ExactInfo]:
         space, x, g = self.space, state.position, state.gradient

@@ -16,7 +16,7 @@ from ir.errors import Diagnostic
 
 from .approximations import AdviOptions, LaplaceOptions, MapOptions, MgviOptions, PathfinderOptions
 from .blocks import GibbsOptions, with_blocks
-from .direct import ExactOptions, SliceOptions
+from .direct import ConjugateOptions, ExactOptions, SliceOptions
 from .hamiltonian import HmcOptions, NutsOptions
 from .lockstep import CheesOptions
 from .microcanonical import MamsOptions, MclmcOptions
@@ -79,6 +79,7 @@ class AutoOptions(Common):
 _PROGRAMS: dict[str, type[Common]] = {
     **{"nuts": NutsOptions, "hmc": HmcOptions, "mclmc": MclmcOptions, "mams": MamsOptions},
     **{"chees": CheesOptions, "slice": SliceOptions, "exact_gaussian": ExactOptions},
+    "conjugate": ConjugateOptions,
     **{"gibbs": GibbsOptions, "smc": SmcOptions, "auto": AutoOptions},
     **{"map": MapOptions, "laplace": LaplaceOptions, "advi": AdviOptions, "pathfinder": PathfinderOptions},
     "mgvi": MgviOptions,
@@ -126,6 +127,11 @@ def slice(**options: Any) -> SliceOptions:
 def exact_gaussian(**options: Any) -> ExactOptions:
     """Independent draws of a Gaussian, found from gradients: `exact_gaussian(tolerance=1e-3)`."""
     return from_options("exact_gaussian", options)  # type: ignore[return-value]
+
+
+def conjugate(**options: Any) -> ConjugateOptions:
+    """Independent draws of scales and probabilities of conjugate laws: `gibbs(tau=conjugate(), mu=nuts())`."""
+    return from_options("conjugate", options)  # type: ignore[return-value]
 
 
 def gibbs(blocks: Any = None, /, **options: Any) -> GibbsOptions:

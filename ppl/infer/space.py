@@ -11,9 +11,10 @@ inside `jax.shard_map(..., check_vma=False)` over a mesh that has them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -185,8 +186,14 @@ class Space:
 
         Each element depends on (key, purpose, site, global row-major index) alone.
         """
+        return self.noise(key, purpose, lambda own, index, site: counter.normal(own, index, site.dtype))
+
+    def noise(
+        self, key: counter.Key, purpose: jax.Array | int, draw: Callable[[counter.Key, counter.Index, Site], jax.Array]
+    ) -> Vector:
+        """`draw(key, global index, site)` of every site, [chains, ...], as `normal` is of `counter.normal`."""
         if self.packed:
-            return {self.sites[0].name: self._packed_normal(key, purpose, self.sites[0])}
+            return {self.sites[0].name: self._packed_noise(key, purpose, self.sites[0], draw)}
         hashes = np.array([[counter.site_hash(site.name)] for site in self.sites], np.uint32)
         keys = counter.derive(key, purpose, hashes)  # words [sites, chains or 1]
         keys = tuple(jnp.broadcast_to(w, (len(self.sites), self.chains)) for w in keys)
@@ -194,19 +201,19 @@ class Space:
         for number, site in enumerate(self.sites):
             own = counter.expand((keys[0][number], keys[1][number]), len(site.shape))
             index = counter.global_index(site.local, site.offset(), site.shape)
-            value = counter.normal(own, index, site.dtype)
+            value = draw(own, index, site)
             real = site.real()
-            noise[site.name] = value if real is None else jnp.where(real, value, jnp.zeros((), site.dtype))
+            noise[site.name] = value if real is None else jnp.where(real, value, jnp.zeros((), value.dtype))
         return noise
 
-    def _packed_normal(self, key: counter.Key, purpose: jax.Array | int, packed: Site) -> jax.Array:
+    def _packed_noise(self, key: counter.Key, purpose: jax.Array | int, packed: Site, draw: Any) -> jax.Array:
         """[chains, d]: the noise of all parts in one pass, each element under its own latent's key and index."""
         sizes = [math.prod(site.shape) for site in packed.parts]
         hashes = np.repeat(np.array([counter.site_hash(s.name) for s in packed.parts], np.uint32), sizes)
         index = np.concatenate([np.arange(n, dtype=np.uint32) for n in sizes])
         own = counter.derive(counter.expand(counter.derive(key, purpose), 1), hashes)
         own = tuple(jnp.broadcast_to(w, (self.chains, len(hashes))) for w in own)
-        return counter.normal(own, (index, np.zeros_like(index)), packed.dtype)
+        return draw(own, (index, np.zeros_like(index)), packed)
 
     def full(self, fill: float) -> Vector:
         """`fill` everywhere, on padding too (a metric's padding is 1)."""

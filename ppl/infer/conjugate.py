@@ -1,0 +1,170 @@
+"""Exact draws of scales and probabilities from conjugate conditionals, which their gradients give away.
+
+Given everything else, each element y of the unconstrained latents is to have a log density whose derivative is
+
+    l'(y) = alpha - beta exp(c y)     exp(c y) ~ Gamma(alpha / c, rate beta / c):   c = 1 gamma, -1 inverse gamma,
+                                      2 and -2 of the squares (scales of normals whose variances are conjugate)
+    l'(y) = a - (a + b) sigmoid(y)    sigmoid(y) ~ Beta(a, b)
+
+as those of precisions, variances, rates, band powers and probabilities are under their conjugate priors, log-Jacobians
+included. Two gradients decide the two numbers of a family, for all elements at once, and a third which family it is.
+They are then found again a deviation to either side of the mode, where no digits are lost. At the draw, whose
+elements lie apart at random, the gradient must be as foretold: a chain for which it is not, as elements depend on each
+other or the conditional is of no such family, stays where it is and its transition counts as divergent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ir import counter_rejection
+from ir.counter import Index, Key
+
+from .independent import ExactInfo, Independent
+from .protocol import State
+from .space import Site, Vector, subtract
+
+_POWERS = (1.0, -1.0, 2.0, -2.0)
+"""The c of the families; the last one beside them is the beta's, of power 0."""
+_FIRST, _SECOND = 0x636F6E31, 0x636F6E32
+"""Purposes of the gamma variates."""
+_GRADIENTS = 5
+
+
+class _Law(NamedTuple):
+    """Of an element: l'(y) = alpha - beta e(y - at), e(v) = exp(power v); of power 0 e(v) = sigmoid(v + at)."""
+
+    power: jax.Array
+    alpha: jax.Array
+    beta: jax.Array
+    at: jax.Array
+
+    @property
+    def valid(self) -> jax.Array:
+        c = jnp.where(self.power == 0, 1.0, self.power)
+        beta_law = (self.power != 0) | (self.beta > self.alpha)
+        return (self.alpha / c > 0) & (self.beta / c > 0) & jnp.isfinite(self.alpha + self.beta) & beta_law
+
+    def parts(self, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(alpha, beta e): the gradient is their difference."""
+        return self.alpha, self.beta * _shape(self.power, y, self.at)
+
+    def mode(self) -> jax.Array:
+        odds = self.alpha / (self.beta - self.alpha)
+        mode = jnp.where(
+            self.power == 0, jnp.log(odds), self.at + jnp.log(self.alpha / self.beta) / _or_one(self.power)
+        )
+        return jnp.where(self.valid, mode, self.at)
+
+    def deviation(self) -> jax.Array:
+        """Of a normal of the mode's curvature, between 1e-3 and 1."""
+        curvature = jnp.where(self.power == 0, self.alpha * (1 - self.alpha / self.beta), self.alpha * self.power)
+        return jnp.clip(1 / jnp.sqrt(jnp.where(self.valid, curvature, 1.0)), 1e-3, 1.0)
+
+
+def _or_one(power: jax.Array) -> jax.Array:
+    return jnp.where(power == 0, 1.0, power)
+
+
+def _shape(power: jax.Array | float, y: jax.Array, at: jax.Array) -> jax.Array:
+    return jnp.where(power == 0, jax.nn.sigmoid(y), jnp.exp(power * (y - at)))
+
+
+def _law(power: jax.Array | float, at: jax.Array, low: tuple, high: tuple) -> _Law:
+    """From the gradients at two points, (y, g) each."""
+    (y0, g0), (y1, g1) = low, high
+    e0, e1 = (_shape(power, y, at) for y in (y0, y1))
+    beta = (g0 - g1) / (e1 - e0)
+    return _Law(jnp.broadcast_to(power, at.shape), g0 + beta * e0, beta, at)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conjugate(Independent):
+    """The method. tolerance: of the misfit."""
+
+    tolerance: float = 1e-6
+
+    def _draw(self, key: Key, state: State) -> tuple[State, ExactInfo]:
+        space, x, g = self.space, state.position, state.gradient
+        one = space.keep_real(space.full(1.0), 0.0)
+        laws = self._laws(x, one, lambda at, *ends: _likeliest(at, g, *ends))
+        mode = {n: law.mode().astype(x[n].dtype) for n, law in laws.items()}
+        reach = {n: law.deviation().astype(x[n].dtype) * one[n] for n, law in laws.items()}
+        powers = {n: law.power for n, law in laws.items()}
+        laws = self._laws(
+            mode, reach, lambda at, *ends: {n: _law(powers[n], _wide(at[n]), *(e[n] for e in ends)) for n in at}
+        )
+        position = space.keep_real(self._variates(key, laws), 0.0)
+        log_density, gradient = self.target(position)
+        parts = {n: law.parts(_wide(position[n])) for n, law in laws.items()}
+        off = {n: _wide(gradient[n]) - (a - b) for n, (a, b) in parts.items()}
+        size = {n: jnp.abs(a) + jnp.abs(b) for n, (a, b) in parts.items()}
+        bad = {n: 1.0 - law.valid for n, law in laws.items()}
+        off, size, bad = (space.keep_real(v, 0.0) for v in (off, size, bad))
+        missed, whole, invalid = space.dots([(off, off), (size, size), (bad, bad)])
+        misfit = jnp.where(invalid == 0, jnp.sqrt(missed / whole), jnp.inf)
+        good = misfit <= self.tolerance  # false for NaN
+        density = jnp.where(good, log_density, state.log_density)
+        spent = jnp.full(space.chains, _GRADIENTS, jnp.int32)
+        moved = State(
+            space.where(good, position, x), space.where(good, gradient, g), density, state.step + np.uint32(1)
+        )
+        return moved, ExactInfo(density, spent, ~good, misfit)
+
+    def _laws(self, at: Vector, reach: Vector, fit) -> dict[str, _Law]:
+        """`fit` of the gradients at `reach` below and above."""
+        low, high = subtract(at, reach), {n: at[n] + reach[n] for n in at}
+        pairs = []
+        for point in (low, high):
+            gradient = self.target(point)[1]
+            pairs.append({n: (_wide(point[n]), _wide(gradient[n])) for n in at})
+        return fit(at, *pairs)
+
+    def _variates(self, key: Key, laws: dict[str, _Law]) -> Vector:
+        """Draws of the laws."""
+
+        def draw(which: int, own: Key, index: Index, site: Site) -> jax.Array:
+            law = laws[site.name]
+            shape = jnp.where(
+                law.power == 0, law.alpha if which == 0 else law.beta - law.alpha, law.alpha / _or_one(law.power)
+            )
+            return counter_rejection.gamma(own, index, jnp.where(law.valid, shape, 1.0), log=True)
+
+        first, second = (self.space.noise(key, p, partial(draw, i)) for i, p in enumerate((_FIRST, _SECOND)))
+        made = {}
+        for site in self.space.sites:
+            n, law = site.name, laws[site.name]
+            scaled = (first[n] - jnp.log(law.beta / _or_one(law.power))) / _or_one(law.power)
+            value = jnp.where(law.power == 0, first[n] - second[n], law.at + scaled)
+            made[n] = jnp.where(law.valid, value, law.at).astype(site.dtype)
+        return made
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.float64)
+
+
+def _likeliest(at: Vector, gradient: Vector, low: dict[str, tuple], high: dict[str, tuple]) -> dict[str, _Law]:
+    """Element by element, the valid family whose gradient between the two points is nearest to that found."""
+    found = {}
+    for n in at:
+        y, g = _wide(at[n]), _wide(gradient[n])
+        best, least = None, None
+        for power in (*_POWERS, 0.0):
+            law = _law(power, y, low[n], high[n])
+            a, b = law.parts(y)
+            miss = jnp.where(law.valid, jnp.abs(a - b - g) / (jnp.abs(a) + jnp.abs(b)), jnp.inf)
+            if best is None:
+                best, least = law, miss
+            else:
+                better = miss < least
+                best = _Law(*(jnp.where(better, new, old) for new, old in zip(law, best, strict=True)))
+                least = jnp.minimum(miss, least)
+        found[n] = best
+    return found
