@@ -28,7 +28,7 @@ from ir.counter import Index, Key
 
 from .independent import ExactInfo, Independent
 from .protocol import State
-from .space import Site, Vector, subtract
+from .space import Site, Vector, add, subtract
 
 _POWERS = (1.0, -1.0, 2.0, -2.0)
 """The c of the families; the last one beside them is the beta's, of power 0."""
@@ -51,9 +51,11 @@ class _Law(NamedTuple):
         beta_law = (self.power != 0) | (self.beta > self.alpha)
         return (self.alpha / c > 0) & (self.beta / c > 0) & jnp.isfinite(self.alpha + self.beta) & beta_law
 
-    def parts(self, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """(alpha, beta e): the gradient is their difference."""
-        return self.alpha, self.beta * _shape(self.power, y, self.at)
+    def misfit(self, y: jax.Array, g: jax.Array) -> jax.Array:
+        """How far the gradient g at y is from this law's, as a share of its two parts; infinite where it is none."""
+        e = self.beta * _shape(self.power, y, self.at)
+        share = jnp.abs(self.alpha - e - g) / (jnp.abs(self.alpha) + jnp.abs(e))
+        return jnp.where(self.valid & (share >= 0), share, jnp.inf)
 
     def mode(self) -> jax.Array:
         odds = self.alpha / (self.beta - self.alpha)
@@ -76,8 +78,12 @@ def _shape(power: jax.Array | float, y: jax.Array, at: jax.Array) -> jax.Array:
     return jnp.where(power == 0, jax.nn.sigmoid(y), jnp.exp(power * (y - at)))
 
 
-def _law(power: jax.Array | float, at: jax.Array, low: tuple, high: tuple) -> _Law:
-    """From the gradients at two points, (y, g) each."""
+_Point = tuple[jax.Array, jax.Array]
+"""y and the gradient there."""
+
+
+def _law(power: jax.Array | float, at: jax.Array, low: _Point, high: _Point) -> _Law:
+    """From the gradients at two points."""
     (y0, g0), (y1, g1) = low, high
     e0, e1 = (_shape(power, y, at) for y in (y0, y1))
     beta = (g0 - g1) / (e1 - e0)
@@ -93,22 +99,17 @@ class Conjugate(Independent):
     def _draw(self, key: Key, state: State) -> tuple[State, ExactInfo]:
         space, x, g = self.space, state.position, state.gradient
         one = space.keep_real(space.full(1.0), 0.0)
-        laws = self._laws(x, one, lambda at, *ends: _likeliest(at, g, *ends))
+        low, high = self._around(x, one)
+        laws = {n: _likeliest(_wide(x[n]), _wide(g[n]), low[n], high[n]) for n in x}
         mode = {n: law.mode().astype(x[n].dtype) for n, law in laws.items()}
         reach = {n: law.deviation().astype(x[n].dtype) * one[n] for n, law in laws.items()}
-        powers = {n: law.power for n, law in laws.items()}
-        laws = self._laws(
-            mode, reach, lambda at, *ends: {n: _law(powers[n], _wide(at[n]), *(e[n] for e in ends)) for n in at}
-        )
+        low, high = self._around(mode, reach)
+        laws = {n: _law(law.power, _wide(mode[n]), low[n], high[n]) for n, law in laws.items()}
         position = space.keep_real(self._variates(key, laws), 0.0)
         log_density, gradient = self.target(position)
-        parts = {n: law.parts(_wide(position[n])) for n, law in laws.items()}
-        off = {n: _wide(gradient[n]) - (a - b) for n, (a, b) in parts.items()}
-        size = {n: jnp.abs(a) + jnp.abs(b) for n, (a, b) in parts.items()}
-        bad = {n: 1.0 - law.valid for n, law in laws.items()}
-        off, size, bad = (space.keep_real(v, 0.0) for v in (off, size, bad))
-        missed, whole, invalid = space.dots([(off, off), (size, size), (bad, bad)])
-        misfit = jnp.where(invalid == 0, jnp.sqrt(missed / whole), jnp.inf)
+        off = {n: law.misfit(_wide(position[n]), _wide(gradient[n])) for n, law in laws.items()}
+        off = space.keep_real(off, 0.0)
+        misfit = jnp.sqrt(space.dots([(off, off)])[0])
         good = misfit <= self.tolerance  # false for NaN
         density = jnp.where(good, log_density, state.log_density)
         spent = jnp.full(space.chains, _GRADIENTS, jnp.int32)
@@ -117,14 +118,11 @@ class Conjugate(Independent):
         )
         return moved, ExactInfo(density, spent, ~good, misfit)
 
-    def _laws(self, at: Vector, reach: Vector, fit) -> dict[str, _Law]:
-        """`fit` of the gradients at `reach` below and above."""
-        low, high = subtract(at, reach), {n: at[n] + reach[n] for n in at}
-        pairs = []
-        for point in (low, high):
-            gradient = self.target(point)[1]
-            pairs.append({n: (_wide(point[n]), _wide(gradient[n])) for n in at})
-        return fit(at, *pairs)
+    def _around(self, at: Vector, reach: Vector) -> list[dict[str, _Point]]:
+        """Where and what the gradients are at `reach` below and above."""
+        points = subtract(at, reach), add(at, reach)
+        gradients = [self.target(x)[1] for x in points]
+        return [{n: (_wide(x[n]), _wide(g[n])) for n in at} for x, g in zip(points, gradients, strict=True)]
 
     def _variates(self, key: Key, laws: dict[str, _Law]) -> Vector:
         """Draws of the laws."""
@@ -150,21 +148,13 @@ def _wide(x: jax.Array) -> jax.Array:
     return x.astype(jnp.float64)
 
 
-def _likeliest(at: Vector, gradient: Vector, low: dict[str, tuple], high: dict[str, tuple]) -> dict[str, _Law]:
-    """Element by element, the valid family whose gradient between the two points is nearest to that found."""
-    found = {}
-    for n in at:
-        y, g = _wide(at[n]), _wide(gradient[n])
-        best, least = None, None
-        for power in (*_POWERS, 0.0):
-            law = _law(power, y, low[n], high[n])
-            a, b = law.parts(y)
-            miss = jnp.where(law.valid, jnp.abs(a - b - g) / (jnp.abs(a) + jnp.abs(b)), jnp.inf)
-            if best is None:
-                best, least = law, miss
-            else:
-                better = miss < least
-                best = _Law(*(jnp.where(better, new, old) for new, old in zip(law, best, strict=True)))
-                least = jnp.minimum(miss, least)
-        found[n] = best
-    return found
+def _likeliest(y: jax.Array, g: jax.Array, low: _Point, high: _Point) -> _Law:
+    """Element by element, the family whose gradient at y, between the two points, is nearest to g."""
+    best = _law(_POWERS[0], y, low, high)
+    least = best.misfit(y, g)
+    for power in (*_POWERS[1:], 0.0):
+        law = _law(power, y, low, high)
+        miss = law.misfit(y, g)
+        best = _Law(*(jnp.where(miss < least, new, old) for new, old in zip(law, best, strict=True)))
+        least = jnp.minimum(miss, least)
+    return best
