@@ -142,9 +142,9 @@ def test_a_nuts_step_of_the_mass_map_adds_small_all_reduces_only():
     own = everything - planned
     assert planned + own == everything, "each collective of the gradient stands in the block once"
     print("\nof the sampler: " + "; ".join(f"{n} x {c}" for c, n in own.items()))
-    # The kinetic energy of a new momentum; two products a leapfrog; six for the U-turns of a subtree.
+    # The kinetic energy of a new momentum; a leapfrog's, with the U-turn of two leaves; six for those of a subtree.
     products = Counter({c.bytes // (8 * CHAINS): n for c, n in own.items()})
-    assert products == {1: 1, 2: 1, 6: 1}
+    assert products == {1: 1, 3: 1, 6: 1}
     assert {(c.kind, c.axes, c.dtype) for c in own} == {("all_reduce", ("row", "col"), "f64")}
 
 
