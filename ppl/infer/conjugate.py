@@ -16,14 +16,13 @@ other or the conditional is of no such family, stays where it is and its transit
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ir import counter_rejection
+from ir import counter, counter_rejection
 from ir.counter import Index, Key
 
 from .independent import ExactInfo, Independent
@@ -32,8 +31,8 @@ from .space import Site, Vector, add, subtract
 
 _POWERS = (1.0, -1.0, 2.0, -2.0)
 """The c of the families; the last one beside them is the beta's, of power 0."""
-_FIRST, _SECOND = 0x636F6E31, 0x636F6E32
-"""Purposes of the gamma variates."""
+_PURPOSE = 0x636F6E6A
+"""Of the gamma variates."""
 _GRADIENTS = 5
 
 
@@ -127,21 +126,22 @@ class Conjugate(Independent):
     def _variates(self, key: Key, laws: dict[str, _Law]) -> Vector:
         """Draws of the laws."""
 
-        def draw(which: int, own: Key, index: Index, site: Site) -> jax.Array:
+        def draw(own: Key, index: Index, site: Site) -> jax.Array:
+            """[2, C, ...]: logarithms of the variate of each element, and of a beta's second one."""
             law = laws[site.name]
-            shape = jnp.where(
-                law.power == 0, law.alpha if which == 0 else law.beta - law.alpha, law.alpha / _or_one(law.power)
-            )
-            return counter_rejection.gamma(own, index, jnp.where(law.valid, shape, 1.0), log=True)
+            first = jnp.where(law.power == 0, law.alpha, law.alpha / _or_one(law.power))
+            second = jnp.where(law.power == 0, law.beta - law.alpha, 1.0)
+            shapes = jnp.where(law.valid, jnp.stack([first, second]), 1.0)
+            own = tuple(jnp.stack(w) for w in zip(*(counter.derive(own, i) for i in range(2)), strict=True))
+            return counter_rejection.gamma(own, index, shapes, log=True)
 
-        first, second = (self.space.noise(key, p, partial(draw, i)) for i, p in enumerate((_FIRST, _SECOND)))
         made = {}
-        for site in self.space.sites:
-            n, law = site.name, laws[site.name]
-            scaled = (first[n] - jnp.log(law.beta / _or_one(law.power))) / _or_one(law.power)
-            value = jnp.where(law.power == 0, first[n] - second[n], law.at + scaled)
-            made[n] = jnp.where(law.valid, value, law.at).astype(site.dtype)
-        return made
+        for n, (first, second) in self.space.noise(key, _PURPOSE, draw).items():
+            law = laws[n]
+            scaled = (first - jnp.log(law.beta / _or_one(law.power))) / _or_one(law.power)
+            value = jnp.where(law.power == 0, first - second, law.at + scaled)
+            made[n] = jnp.where(law.valid, value, law.at)
+        return {s.name: made[s.name].astype(s.dtype) for s in self.space.sites}
 
 
 def _wide(x: jax.Array) -> jax.Array:

@@ -191,7 +191,7 @@ class Space:
     def noise(
         self, key: counter.Key, purpose: jax.Array | int, draw: Callable[[counter.Key, counter.Index, Site], jax.Array]
     ) -> Vector:
-        """`draw(key, global index, site)` of every site, [chains, ...], as `normal` is of `counter.normal`."""
+        """`draw(key, global index, site)` of every site, [..., chains, *block], as `normal` is of `counter.normal`."""
         if self.packed:
             return {self.sites[0].name: self._packed_noise(key, purpose, self.sites[0], draw)}
         hashes = np.array([[counter.site_hash(site.name)] for site in self.sites], np.uint32)

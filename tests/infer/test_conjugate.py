@@ -42,7 +42,7 @@ def laws(x):
     return log_density, gradient | {"p": a - (a + b) * jax.nn.sigmoid(x["p"])}
 
 
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("packed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_draws_are_of_the_conjugate_laws_of_any_scale(packed):
     """From starts many decades off: means and variances of log exp(c y) are those of the log-gamma law."""
     with jax.enable_x64(True):
