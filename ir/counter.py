@@ -114,18 +114,23 @@ def _position(extent: int, offset: Word, wide: bool) -> Index:
     return low, (low < word(offset)).astype(jnp.uint32) + high
 
 
-def global_index(block: Sequence[int], offset: Sequence[Word], shape: Sequence[int]) -> Index:
+def global_index(block: Sequence[int], offset: Sequence[Word], shape: Sequence[int], salt: Word = 0) -> Index:
     """The row-major positions in a tensor of extents `shape` of the elements of a block of extents `block` at `offset`.
 
     Offsets may be traced, in 64 bits where a dim has more than 2^32 positions. Elements past the end of a dim (padding)
     get positions that belong to other elements: they are to be selected away.
+
+    `salt` is any number, and changes nothing: of one that differs from round to round of a loop, such as a key's word,
+    XLA does not know that, and does not keep the positions of a block from before the loop.
     """
     if math.prod(shape) >= _MASK << 32:
         raise InternalError(f"a tensor of {math.prod(shape)} elements has no 64-bit positions")
     if max(block, default=0) > _MASK + 1:
         raise InternalError(f"a block of extents {tuple(block)} is counted by 32 bits along each dim")
     wide = math.prod(shape) > _MASK + 1
-    low = high = jnp.zeros((1,) * len(block), jnp.uint32)
+    high = jnp.zeros((1,) * len(block), jnp.uint32)
+    salt = jnp.uint32(0) if wide else word(salt)  # of 64 bits a sum's carry tells of the low words
+    low = high + salt
     for d, extent in enumerate(block):
         along = [1] * len(block)
         along[d] = extent
@@ -136,7 +141,7 @@ def global_index(block: Sequence[int], offset: Sequence[Word], shape: Sequence[i
         if wide:
             high = high + carry + over * np.uint32(stride & _MASK) + (total < low).astype(jnp.uint32)
         low = total
-    return jnp.broadcast_to(low, block), jnp.broadcast_to(high, block)
+    return jnp.broadcast_to(low - salt, block), jnp.broadcast_to(high, block)
 
 
 def bits(key: tuple[Word, Word], index: tuple[Word, Word]) -> tuple[jax.Array, jax.Array]:

@@ -200,7 +200,7 @@ class Space:
         noise = {}
         for number, site in enumerate(self.sites):
             own = counter.expand((keys[0][number], keys[1][number]), len(site.shape))
-            index = counter.global_index(site.local, site.offset(), site.shape)
+            index = counter.global_index(site.local, site.offset(), site.shape, keys[0][number, 0])
             value = draw(own, index, site)
             real = site.real()
             noise[site.name] = value if real is None else jnp.where(real, value, jnp.zeros((), value.dtype))
