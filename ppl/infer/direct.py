@@ -58,7 +58,21 @@ class SliceOptions(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExactOptions(Common):
+class _Independent(Common):
+    """What draws from known laws share: nothing to adapt, and a misfit to tell."""
+
+    warmup: int = 0
+    info: ClassVar[Any] = ExactInfo
+
+    def schedule(self) -> Phase:
+        return make_phase(self.warmup, self.draws)
+
+    def statistics(self, info: Any) -> dict[str, np.ndarray]:
+        return {**super().statistics(info), "misfit": np.asarray(info.misfit, np.float64)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExactOptions(_Independent):
     """Independent draws where the density of the latents is Gaussian: linear models, or blocks of `gibbs`.
 
     tolerance: the share by which gradients may differ from those of a Gaussian; a chain for which they differ by more
@@ -70,9 +84,7 @@ class ExactOptions(Common):
     dense: int = 256
     accuracy: float = 1e-6
     iterations: int = 1000
-    warmup: int = 0
     name: ClassVar[str] = "exact_gaussian"
-    info: ClassVar[Any] = ExactInfo
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,15 +101,9 @@ class ExactOptions(Common):
         """Conjugate gradients 5, noise, shift and the draw 3."""
         return 8
 
-    def schedule(self) -> Phase:
-        return make_phase(self.warmup, self.draws)
-
-    def statistics(self, info: Any) -> dict[str, np.ndarray]:
-        return {**super().statistics(info), "misfit": np.asarray(info.misfit, np.float64)}
-
 
 @dataclass(frozen=True, kw_only=True)
-class ConjugateOptions(Common):
+class ConjugateOptions(_Independent):
     """Independent draws of positive latents and probabilities whose conditionals are conjugate, as blocks of `gibbs`.
 
     Each element is to be gamma or inverse gamma distributed, or its square, or beta distributed, given all the rest and
@@ -107,9 +113,7 @@ class ConjugateOptions(Common):
     """
 
     tolerance: float = 1e-6
-    warmup: int = 0
     name: ClassVar[str] = "conjugate"
-    info: ClassVar[Any] = ExactInfo
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -123,9 +127,3 @@ class ConjugateOptions(Common):
     def copies(self) -> float:
         """The laws 8, in float64; points, gradients and the draw 4; gamma variates 8."""
         return 20
-
-    def schedule(self) -> Phase:
-        return make_phase(self.warmup, self.draws)
-
-    def statistics(self, info: Any) -> dict[str, np.ndarray]:
-        return {**super().statistics(info), "misfit": np.asarray(info.misfit, np.float64)}
