@@ -62,16 +62,23 @@ def row(
 
 def report(name: str, rows: list[dict[str, Any]], packages: tuple[str, ...], path: Path | None) -> None:
     """Prints the results as JSON, and writes them where asked."""
+    print(document(name, rows, packages))
+    write(name, rows, packages, path)
+
+
+def write(name: str, rows: list[dict[str, Any]], packages: tuple[str, ...], path: Path | None) -> None:
+    """Writes the results so far where asked, so that a long benchmark that is stopped leaves what it has measured."""
+    if path is not None:
+        path.write_text(document(name, rows, packages) + "\n", encoding="utf-8")
+
+
+def document(name: str, rows: list[dict[str, Any]], packages: tuple[str, ...]) -> str:
+    """The results as JSON, with the versions of what was measured."""
     versions = {"python": platform.python_version()}
     for package in packages:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = "not installed"
-    text = json.dumps(
-        {"name": name, "machine": f"{platform.machine()}, {platform.system()}", "versions": versions, "rows": rows},
-        indent=1,
-    )
-    print(text)
-    if path is not None:
-        path.write_text(text + "\n", encoding="utf-8")
+    machine = f"{platform.machine()}, {platform.system()}"
+    return json.dumps({"name": name, "machine": machine, "versions": versions, "rows": rows}, indent=1)

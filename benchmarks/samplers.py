@@ -46,7 +46,7 @@ import arviz as az
 import jax
 import numpy as np
 from _chains import CHAINS, PEERS, Draws, Outcome, ours
-from _harness import parser, report
+from _harness import parser, report, write
 
 from ppl.infer.keep import Kept, collect_program
 from ppl.infer.mapped import Mapped
@@ -65,6 +65,7 @@ CHOSEN = (
     *("mesquite-logmesquite", "mesquite-logmesquite_logvolume", "nes1996-nes", "nes2000-nes", "diamonds-diamonds"),
 )
 QUICK = ("arK-arK", "eight_schools-eight_schools_noncentered", "mesquite-logmesquite_logvolume")
+PACKAGES = ("jax", "jaxlib", "numpyro", "blackjax", "nutpie")
 PER_GRADIENT, COMPILE = "ESS per 1000 gradients", "CPU seconds to compile"
 NUMPYRO_RATE, BEST_RATE, NUTPIE_PER_GRADIENT = 0.2, 1.0, 1 / 0.8
 
@@ -207,6 +208,6 @@ if __name__ == "__main__":
         for sampler in chosen.sampler:
             for name in names:
                 rows += measure(name, sampler, chosen.peers, draws, chosen.data, chosen.seed, process)
+                write("samplers", rows, PACKAGES, chosen.json)
             rows += summary(rows, sampler)
-    packages = ("jax", "jaxlib", "numpyro", "blackjax", "nutpie")
-    report("samplers", rows, packages, chosen.json)
+    report("samplers", rows, PACKAGES, chosen.json)

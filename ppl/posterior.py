@@ -17,6 +17,9 @@ from ir.dims import CHAIN, TensorType
 from ir.errors import Diagnostic
 from ir.graph import Program
 from ir.layout import Layout
+from ir.ops.fft import Fourier
+from ir.passes.align_transforms import align_transforms
+from ir.passes.bands import FIELD, GAIN, Bands, banded
 from ir.passes.expand import log_density, predict, prior, unconstrain_given
 from ir.passes.recentre import recentre
 from ir.passes.simplify import simplify
@@ -29,6 +32,7 @@ from .request import PlanRequest
 
 if TYPE_CHECKING:
     from .infer.choose import Suggestion
+    from .infer.fourier import Spectra
 
 
 class Posterior:
@@ -95,6 +99,31 @@ class Posterior:
         fixed = {i.name: gradient.plan.layouts[i.name] for i in program.inputs_of("latent")}
         plan = dataclasses.replace(self.request, copies=copies).solve(program, fixed, pins=False)
         return Executable(program, plan, self.devices)
+
+    @cached_property
+    def transformed(self) -> dict[str, tuple[str, ...]]:
+        """The dims of each latent along which the model transforms something, of those that it so transforms any."""
+        # The density and not its gradient, which transforms both ways.
+        ops = [n.op for n in self.programs["density"].walk() if isinstance(n.op, Fourier)]
+        dims = {pair[op.to_signal] for op in ops for pair in op.pairs}
+        found = {n: tuple(d.name for d in t.dims if d.name in dims and d.size > 1) for n, t in self.latents.items()}
+        return {n: names for n, names in found.items() if names and self.latents[n].is_real}
+
+    def spectra(self, gradient: Executable, chains: int, copies: float = 0.0) -> Spectra | None:
+        """The planned transforms of the latents that have some, which lie as those of a gradient program."""
+        from .infer.fourier import Spectra
+
+        programs, bands = {}, {}
+        for name, dims in self.transformed.items():
+            lies = gradient.plan.layouts[name]
+            program = banded(name, self.latents[name], dims)
+            program = batch(simplify(align_transforms(program)), chains)
+            verify(program)
+            fixed = {FIELD: lies, GAIN: Layout.of({CHAIN: lies.axes(CHAIN)})}
+            plan = dataclasses.replace(self.request, copies=copies).solve(program, fixed, pins=False)
+            programs[name] = Executable(program, plan, self.devices, gradient.reproducible)
+            bands[name] = Bands(tuple(self.latents[name][d] for d in dims))
+        return Spectra(programs, bands) if programs else None
 
     def hoisted(self, gradient: Executable, prologue: Program | None = None) -> dict[str, jax.Array]:
         """Every data input of a gradient program as a stored array: the user's data, and what depends on them only.

@@ -36,6 +36,11 @@ class Fourier(Op):
     def pairs(self) -> Pairs:
         raise NotImplementedError
 
+    @property
+    def to_signal(self) -> bool:
+        """Whether the second of a pair is the signal's dim, and the first its frequencies'."""
+        return self.kind == "half"
+
     def renames(self):
         return dict(self.pairs)
 
@@ -84,6 +89,10 @@ class FFT(Fourier):
     @property
     def pairs(self):
         return (*self.also, (self.dim, self.freq))
+
+    @property
+    def to_signal(self):
+        return self.inverse
 
     def result(self, x):
         return self.renamed(self.check(x), x.dtype)

@@ -12,6 +12,7 @@ import numpy as np
 from ir.counter import Key
 
 from .fit import FitInfo, told
+from .metric import Metric
 from .plateau import Plateau, begin_plateau, record
 from .protocol import Handover, State, Target
 from .space import Space, Vector
@@ -127,6 +128,6 @@ class AdamAscent:
             converged=fit.converged,
         )
 
-    def scale(self, fit: Descent) -> Vector | None:
+    def metric(self, fit: Descent) -> Metric | None:
         """A mode has no width."""
         return None

@@ -1,10 +1,11 @@
-"""Gaussian variational inference by stochastic gradients: mean-field, or low rank plus diagonal.
+"""Gaussian variational inference by stochastic gradients: mean-field, in plane waves, or low rank plus diagonal.
 
-q = N(m, D^2 + V V^T), D = diag(e^w), V of k columns (k = 0: mean-field). A sample is x = m + D n_1 + V n_2, and the
-path-wise gradient without the score term ("sticking the landing": Roeder, Wu & Duvenaud 2017, arXiv:1703.09194) is that
-of l(x) - log q(x) with q's own parameters held: with h = grad l(x) + Sigma^-1 (x - m),
+q = N(m, D D^T + V V^T), D = diag(e^w), V of k columns (k = 0: mean-field). Without V, D may be diagonal in the plane
+waves of fields instead, with a scale for each band of wavenumbers (`ppl.infer.widths`). A sample is
+x = m + D n_1 + V n_2, and the path-wise gradient without the score term ("sticking the landing": Roeder, Wu & Duvenaud
+2017, arXiv:1703.09194) is that of l(x) - log q(x) with q's own parameters held: with h = grad l(x) + Sigma^-1 (x - m),
 
-    d/dm = h,   d/dw = h D n_1,   d/dV_j = h n_2j,
+    d/dm = h,   d/dw = d<h, D n_1>/dw,   d/dV_j = h n_2j,
 
 which has no noise where q is exact. Sigma^-1 by Woodbury, of k x k matrices that one all-reduce gives. The ascent is
 Adam with step decay (`ppl.infer.plateau`) on the ELBO, in units of the scales it starts from. The approximation is the
@@ -26,11 +27,13 @@ from ir.counter import Key
 
 from .adam import Moments, adam, no_moments
 from .fit import FACTOR, NOISE, FitInfo, normals, told
+from .fourier import Fourier
 from .laplace import LOG_2PI
-from .metric import Diagonal
+from .metric import Diagonal, Metric, from_variance
 from .plateau import Plateau, begin_plateau, record
 from .protocol import Handover, State, Target
 from .space import Space, Vector, add, combine
+from .widths import Banded, Elementwise, Widths
 
 START = 0.1
 """The first scale of every latent where the stage before leaves none."""
@@ -46,7 +49,7 @@ class Gaussian(NamedTuple):
     """The parameters of q, or anything of their kind."""
 
     mean: Vector
-    log_scale: Vector  # w, 0 on padding
+    log_scale: Vector  # w of `ppl.infer.widths`, 0 on padding
     factor: Vector  # V [C, k, ...]; no site for k = 0
 
 
@@ -65,25 +68,32 @@ class Variational(NamedTuple):
 
 @dataclass(frozen=True)
 class Advi:
-    """The fit. samples: draws of a step. rank: k. rate: Adam's first step, in unconstrained units."""
+    """The fit. samples: draws of a step. rank: k. rate: Adam's first step, in unconstrained units. banded: D is of
+    plane waves, in a space that has some."""
 
     space: Space
     target: Target
     samples: int = 1
     rank: int = 0
     rate: float = 0.05
+    banded: bool = False
 
     def copies(self) -> int:
         """Where chains stand 2; unit 1; parameters, their mean, two moments and gradient 5 (2 + k);
         noise and sample 3."""
         return 6 + 5 * (2 + self.rank)
 
+    @property
+    def widths(self) -> Widths:
+        return Banded(self.space) if self.banded else Elementwise(self.space)
+
     def begin(self, start: Handover) -> Variational:
         space = self.space
-        known = isinstance(start.metric, Diagonal)
-        scale = start.metric.scale if isinstance(start.metric, Diagonal) else space.full(START)
-        unit = {n: jnp.copy(x) for n, x in scale.items()} if known else space.full(1.0)
-        log_scale = space.keep_real({n: jnp.log(x) for n, x in scale.items()}, 0.0)
+        metric = start.metric
+        unit = metric.scale if isinstance(metric, Diagonal) else space.full(1.0)
+        unit = {n: jnp.copy(x) for n, x in unit.items()}
+        # Of a metric that turns the latents the deviations are no scales of what is left when others are held.
+        log_scale = self.widths.begin(metric if isinstance(metric, Diagonal | Fourier) else None, START)
         q = Gaussian({n: jnp.copy(x) for n, x in start.state.position.items()}, log_scale, self._columns(log_scale))
         moments = (no_moments(q.mean), no_moments(q.log_scale), no_moments(q.factor))
         bad = ~jnp.isfinite(start.state.log_density)
@@ -110,7 +120,7 @@ class Advi:
             x, n1, n2, score, log_q = self._sample(key, 16 * t, q, shape)
             value, gradient = self.target(x)
             h = add(gradient, score)
-            along = {n: h[n] * jnp.exp(q.log_scale[n]) * n1[n] for n in h}
+            along = self.widths.slope(q.log_scale, h, n1)
             columns = {n: h[n][:, None] * _rows(n2, h[n]) for n in q.factor}
             total = Gaussian(add(total.mean, h), add(total.log_scale, along), add(total.factor, columns))
             return total, elbo + value - log_q
@@ -121,7 +131,8 @@ class Advi:
         elbo = elbo / self.samples
         good = jnp.isfinite(elbo) & space.all_finite(total.mean)
         bad, taken = active & ~good, active & good
-        units = Gaussian(fit.unit, space.full(1.0), {n: fit.unit[n][:, None] for n in q.factor})
+        ones = {n: jnp.ones_like(w) for n, w in q.log_scale.items()}
+        units = Gaussian(fit.unit, ones, {n: fit.unit[n][:, None] for n in q.factor})
         moments, moved = [], []
         for part, gradient, held, unit in zip(q, total, fit.moments, units, strict=True):
             averaged = {n: x / np.asarray(self.samples, x.dtype) for n, x in gradient.items()}
@@ -170,9 +181,9 @@ class Advi:
 
     def _shape(self, q: Gaussian) -> tuple[jax.Array, jax.Array | None]:
         """(log det Sigma / 2, A = 1 + V^T D^-2 V), in one all-reduce."""
-        ones = self.space.full(1.0)
         if not self.rank:
-            return self.space.dots([(q.log_scale, ones)])[0], None
+            return self.widths.log_det(q.log_scale), None
+        ones = self.space.full(1.0)
         scaled = {n: v * jnp.exp(-q.log_scale[n])[:, None] for n, v in q.factor.items()}
         total, square = self.space.inner([(q.log_scale, ones), (scaled, scaled)])
         a = square + jnp.eye(self.rank, dtype=jnp.float64)
@@ -184,11 +195,11 @@ class Advi:
         """(x, n_1, n_2, Sigma^-1 (x - m), log q(x))."""
         space, (half_log_det, a) = self.space, shape
         n1 = space.normal(key, NOISE + purpose)
-        offset = {n: jnp.exp(q.log_scale[n]) * z for n, z in n1.items()}
+        offset = self.widths.apply(q.log_scale, n1)
         constant = -half_log_det - 0.5 * space.degrees * LOG_2PI
         if a is None:
             square = space.dots([(n1, n1)])[0]
-            score = {n: jnp.exp(-q.log_scale[n]) * z for n, z in n1.items()}
+            score = self.widths.solve(q.log_scale, n1)
             return add(q.mean, offset), n1, jnp.zeros((space.chains, 0), jnp.float64), score, constant - 0.5 * square
         n2 = normals(key, FACTOR + purpose, self.rank)
         r = add(offset, combine(n2, q.factor))
@@ -199,12 +210,12 @@ class Advi:
         score = {n: w - jnp.exp(-2 * q.log_scale[n]) * back[n] for n, w in weighted.items()}
         return add(q.mean, r), n1, n2, score, constant - 0.5 * (square - jnp.sum(b * solved, axis=1))
 
-    def scale(self, fit: Variational) -> Vector | None:
+    def metric(self, fit: Variational) -> Metric:
         q = fit.average
-        variance = {n: jnp.exp(2 * w) for n, w in q.log_scale.items()}
-        for n, v in q.factor.items():
-            variance[n] = variance[n] + jnp.sum(v * v, axis=1)
-        return {n: jnp.sqrt(v) for n, v in variance.items()}
+        if not self.rank:
+            return self.widths.metric(q.log_scale)
+        variance = {n: jnp.exp(2 * w) + jnp.sum(q.factor[n] ** 2, axis=1) for n, w in q.log_scale.items()}
+        return from_variance(variance)
 
 
 def _rows(weights: jax.Array, like: jax.Array) -> jax.Array:

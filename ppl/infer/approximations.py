@@ -22,6 +22,7 @@ from .adam import AdamAscent
 from .advi import Advi
 from .climb import Climb, ConjugateGradient, Lbfgs
 from .fit import Fit, FitInfo, FitSchedule, Fitting, fit_schedule
+from .fourier import NO_WAVES, WAVES
 from .information import Information, no_information
 from .lanczos import LanczosLaplace
 from .laplace import DenseLaplace
@@ -34,6 +35,7 @@ from .space import Space
 
 OPTIMISERS = ("lbfgs", "cg", "adam")
 CURVATURES = ("dense", "lanczos")
+COVARIANCES = ("diagonal", "fourier")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,10 +184,13 @@ class LaplaceOptions(MapOptions):
 class AdviOptions(Approximate):
     """Gaussian variational inference. rank: columns beside the diagonal (0: mean-field). samples: draws of a step.
 
+    covariance: "diagonal", a scale for each latent, or "fourier", one for each band of wavenumbers of the fields that
+    the model transforms along their dims (`ppl.infer.fourier`), and a later stage goes on with that metric.
     learning_rate: Adam's first step, in unconstrained units, or in those of the scales that an earlier stage found.
     """
 
     rank: int = 0
+    covariance: str = "diagonal"
     samples: int = 1
     learning_rate: float = 0.05
     warmup: int = 10000
@@ -198,9 +203,18 @@ class AdviOptions(Approximate):
         self._check_integer("rank", 0, 1000)
         self._check_integer("samples", 1, 1000)
         self._check_positive("learning_rate", "0.05")
+        self._check_choice("covariance", COVARIANCES)
+        if self.transforms and self.rank:
+            raise self._wrong("a covariance in plane waves has no further columns", "leave rank out")
+
+    @property
+    def transforms(self) -> bool:
+        return self.covariance == "fourier"
 
     def fit(self, space: Space, target: Target) -> Advi:
-        return Advi(space, target, self.samples, self.rank, self.learning_rate)
+        if self.transforms and space.sites and space.spectra is None:
+            raise self._wrong(NO_WAVES, f'covariance = "diagonal"; {WAVES}')
+        return Advi(space, target, self.samples, self.rank, self.learning_rate, self.transforms)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -130,6 +130,10 @@ class GibbsOptions(Common):
     def info(self) -> Any:  # type: ignore[override]
         return info_type(len(self._samplers(())))
 
+    @property
+    def transforms(self) -> bool:
+        return any(inner.transforms for _, inner in self._samplers(()))
+
     def copies(self) -> float:
         """Those of the hungriest block, as if all latents were its own, and the gradient of the others."""
         return max(inner.copies() for _, inner in self._samplers(())) + 1

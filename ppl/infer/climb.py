@@ -24,6 +24,7 @@ from ir.counter import Key
 from .fit import FitInfo, pick, told
 from .history import Pairs, Products, append, ascent, forget, no_pairs, wanted
 from .linesearch import Search, begin_search, exhausted, judge
+from .metric import Metric
 from .protocol import Handover, State, Target
 from .space import Space, Vector, subtract
 
@@ -229,6 +230,6 @@ class Climb:
             converged=fit.converged,
         )
 
-    def scale(self, fit: Ascent) -> Vector | None:
+    def metric(self, fit: Ascent) -> Metric | None:
         """A mode has no width."""
         return None

@@ -29,6 +29,7 @@ from ir.mesh import Mesh
 from ir.passes.information import COTANGENT
 
 from ..execute import Executable
+from .fourier import Fourier, Spectra
 from .information import Information, coordinate_space, no_information, parts_of
 from .options import Common
 from .pack import Packing, packing
@@ -37,7 +38,7 @@ from .restrict import Held, enter, leave
 from .space import Site, Space, Vector
 
 
-def space_of(gradient: Executable, only: Sequence[str] | None = None) -> Space:
+def space_of(gradient: Executable, only: Sequence[str] | None = None, spectra: Spectra | None = None) -> Space:
     """The vector space of a gradient program's latents, or of those named, laid out by its plan."""
     plan, program = gradient.plan, gradient.program
     sites, split, chain_axes, chains = [], set(), (), 1
@@ -50,7 +51,8 @@ def space_of(gradient: Executable, only: Sequence[str] | None = None) -> Space:
         split |= {a for held in site.split for a in held}
         sites.append(site)
     reduce_axes = tuple(a for a in plan.mesh.names if a in split)
-    return Space(tuple(sites), chains, reduce_axes, chain_axes, gradient.reproducible)
+    spectra = spectra.among([s.name for s in sites]) if spectra is not None else None
+    return Space(tuple(sites), chains, reduce_axes, chain_axes, gradient.reproducible, spectra)
 
 
 def site_of(name: str, t: TensorType, layout: Layout, mesh: Mesh) -> Site:
@@ -79,10 +81,12 @@ class Engine:
     metric: Executable | None = None
     """The products with the Fisher information, its latents laid out as the gradient's, for options that want them."""
     metric_data: dict[str, jax.Array] | None = None
+    spectra: Spectra | None = None
+    """The latents that have a planned transform, for options that want them."""
 
     @cached_property
     def packing(self) -> Packing:
-        space = space_of(self.gradient, self.options.only)
+        space = space_of(self.gradient, self.options.only, self.spectra)
         return packing(space) if self.options.packs else Packing(space)
 
     @property
@@ -144,6 +148,8 @@ class Engine:
         return self.options.method_informed(self.space, target, information or no_information())
 
     def _start(self, words: Any, begin: Handover) -> Any:
+        if isinstance(begin.metric, Fourier):
+            begin = begin._replace(metric=begin.metric.on(space_of(self.gradient, None, self.spectra)))
         begin, held = enter(begin, self.options.only)
         return Held(self._method(nowhere).start(words, self.packing.pack_tree(begin)), held)
 

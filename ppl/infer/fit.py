@@ -20,9 +20,9 @@ from jax import lax
 
 from ir import counter
 
-from .metric import Diagonal
+from .metric import Metric
 from .protocol import Block, Collect, Handover, State
-from .space import Space, Vector
+from .space import Space
 
 NOISE, FACTOR = 8, 9
 """Purposes of randomness within one iteration or draw, + 16 t for the t-th sample of it."""
@@ -78,8 +78,8 @@ class Fit(Protocol):
         """One draw of every chain."""
         ...
 
-    def scale(self, fit: Any) -> Vector | None:
-        """Standard deviations of the approximation, 1 on padding; None where it has none."""
+    def metric(self, fit: Any) -> Metric | None:
+        """F with F F^T near the approximation's covariance, for the next stage; None where it has none."""
         ...
 
 
@@ -102,8 +102,7 @@ class Fitting:
         return Fitted(begin.state, self.fit.begin(begin), jnp.zeros(self.fit.space.chains, bool))
 
     def handover(self, state: Fitted) -> Handover:
-        scale = self.fit.scale(state.fit)
-        return Handover(state.here, Diagonal(scale) if scale is not None else None)
+        return Handover(state.here, self.fit.metric(state.fit))
 
     def advance(
         self, seed: counter.Key, state: Fitted, schedule: FitSchedule, limit: jax.Array, collect: Collect

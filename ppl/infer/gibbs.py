@@ -82,7 +82,8 @@ def subspace(space: Space, names: tuple[str, ...]) -> Space:
     """The space of some of the sites."""
     sites = tuple(s for s in space.sites if s.name in names)
     split = {a for s in sites for held in s.split for a in held}
-    return replace(space, sites=sites, reduce_axes=tuple(a for a in space.reduce_axes if a in split))
+    spectra = space.spectra.among(names) if space.spectra is not None else None
+    return replace(space, sites=sites, reduce_axes=tuple(a for a in space.reduce_axes if a in split), spectra=spectra)
 
 
 def part_of(space: Space, names: tuple[str, ...], make: Any, repeats: int) -> Part:

@@ -11,6 +11,7 @@ import numpy as np
 from .block import Trajectories
 from .fisher import Estimator, FisherDense, FisherDiagonal, Fixed, Windows
 from .fisher_low_rank import MOST_RANK, FisherLowRank
+from .fourier import NO_WAVES, WAVES, FourierVariance
 from .hmc import Hmc
 from .integrators import INTEGRATORS
 from .nuts import Nuts
@@ -21,9 +22,11 @@ from .schedule import Schedule, make_schedule
 from .space import Space
 from .variance import Variance
 
-METRICS = ("auto", "diagonal", "variance", "dense", "low_rank")
+METRICS = ("auto", "diagonal", "variance", "dense", "low_rank", "fourier")
 PASSING = 2
 """Copies of the latents that come and go where an estimate is renewed."""
+TRANSFORM = 2
+"""Copies of a field that a transform there and back takes."""
 DENSE_MOST = 128
 """Dims up to which a dense metric costs less than it saves: two eigendecompositions every 20 draws of the warm-up."""
 
@@ -37,7 +40,9 @@ class Hamiltonian(Common):
     search for one and, if there is a warm-up, to adapt it from there; a number is where adaptation starts. metric:
     "dense" learns the full covariance of few latents that no mesh axis splits, "diagonal" each latent's scale from
     draws and gradients, "variance" from draws alone, "low_rank" scales and the at most `rank` directions in which the
-    posterior is farthest from round, of any latents; but while it learns it holds 4 min(4 rank, 64) copies of them.
+    posterior is farthest from round, of any latents; but while it learns it holds 4 min(4 rank, 64) copies of them;
+    "fourier" one scale for each band of wavenumbers of the fields that the model transforms along their dims
+    (`ppl.infer.fourier`), two transforms of the field a step more, and is as "variance" for other latents.
     "auto" is "dense" up to 128 dims, "low_rank" up to 2048 (where they are packed), else "variance". Without a warm-up,
     metric and step size are those of the stage or run before, else 1 and a search. rescue: of few latents, chains that
     the first half of the warm-up leaves where the posterior has next to no mass go on from where others are
@@ -61,7 +66,7 @@ class Hamiltonian(Common):
         self._check_integer("rank", 1, MOST_RANK)
         if not isinstance(self.rescue, bool):
             raise self._wrong(f"rescue must be true or false, not {self.rescue!r}")
-        if "rank" in self.given and self.metric in ("diagonal", "variance", "dense"):
+        if "rank" in self.given and self.metric in ("diagonal", "variance", "dense", "fourier"):
             raise self._wrong(f"a {self.metric} metric has no rank", 'metric = "low_rank", or leave the rank out')
 
     def kernel(self, space: Space, target: Target) -> Kernel:
@@ -79,6 +84,8 @@ class Hamiltonian(Common):
         kind = self.metric
         if kind == "auto":
             kind = "variance" if not space.packed else "dense" if space.degrees <= DENSE_MOST else "low_rank"
+        if kind == "fourier":
+            return self._fourier(space)
         if not self.warmup:
             return Fixed(space, FisherLowRank.of(space, self.rank) if kind == "low_rank" else None)
         if kind == "diagonal":
@@ -94,13 +101,26 @@ class Hamiltonian(Common):
             )
         return Windows(FisherDense(space))
 
+    def _fourier(self, space: Space) -> Estimator:
+        if space.spectra is None:
+            raise self._wrong(NO_WAVES, f'metric = "variance"; {WAVES}')
+        one = FourierVariance(space)
+        return Windows(one) if self.warmup else Fixed(space, one)
+
+    @property
+    def transforms(self) -> bool:
+        return self.metric == "fourier"
+
     def copies(self) -> float:
         # Of spaces that may not fit: what "auto" and "dense" learn of few latents is never a matter of memory.
         low, nowhere = self.metric == "low_rank", Space(())
-        one = FisherDiagonal(nowhere) if self.metric == "diagonal" else Variance(nowhere)
+        kinds = {"diagonal": FisherDiagonal, "fourier": FourierVariance}
+        one = kinds.get(self.metric, Variance)(nowhere)
         estimator = FisherLowRank.with_draws(nowhere, self.rank) if low else Windows(one)
         learnt = estimator.copies() + PASSING if self.warmup else 0
-        return self.kernel(nowhere, nowhere).copies() + 1 + (self.rank if low else 0) + learnt - 2
+        # A metric of plane waves holds nothing of a field's size, but its transform does.
+        held = TRANSFORM if self.transforms else 1 + (self.rank if low else 0)
+        return self.kernel(nowhere, nowhere).copies() + held + learnt - 2
 
     def schedule(self) -> Schedule:
         return make_schedule(self.warmup, self.draws)

@@ -24,6 +24,7 @@ from ir.counter import Key
 from .curvature import PRODUCT, product
 from .fit import NOISE, FitInfo, told
 from .laplace import LOG_2PI
+from .metric import Metric
 from .protocol import Handover, State, Target
 from .space import Space, Vector, add
 
@@ -130,7 +131,7 @@ class LanczosLaplace:
         """Squared relative rounding of a Lanczos vector."""
         return float(max((16 * np.finfo(s.dtype).eps for s in self.space.sites), default=1.0)) ** 2
 
-    def scale(self, fit: Mode) -> Vector | None:
+    def metric(self, fit: Mode) -> Metric | None:
         """The diagonal of H^-1 is not known from products with H."""
         return None
 

@@ -22,6 +22,7 @@ from ir.counter import Key
 
 from .curvature import PRODUCT, product
 from .fit import NOISE, FitInfo, told
+from .metric import Diagonal
 from .protocol import Handover, State, Target
 from .space import Space, Vector
 
@@ -117,7 +118,7 @@ class DenseLaplace:
             converged=fit.good & (fit.distance < NEAR),
         )
 
-    def scale(self, fit: Normal) -> Vector | None:
+    def metric(self, fit: Normal) -> Diagonal:
         square = jnp.sum(fit.factor**2, axis=2)
         scale = jnp.where(fit.good[:, None], jnp.sqrt(square), 1.0)
-        return {self.site.name: scale.astype(self.site.dtype)}
+        return Diagonal({self.site.name: scale.astype(self.site.dtype)})

@@ -32,6 +32,7 @@ from .information import PRODUCT, Information, no_information
 from .krylov import conjugate_gradients
 from .leapfrog import when
 from .linesearch import Search, begin_search, exhausted, judge
+from .metric import Metric
 from .protocol import Handover, State, Target
 from .space import Space, Vector, add, subtract
 
@@ -146,7 +147,7 @@ class Mgvi:
         )
         return State(position, gradient, value, here.step), row
 
-    def scale(self, fit: Mean) -> Vector | None:
+    def metric(self, fit: Mean) -> Metric | None:
         """The diagonal of G^-1 is not known from products with G."""
         return None
 

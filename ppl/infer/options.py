@@ -77,6 +77,11 @@ class Common:
         finds their metric (`ppl.infer.stages.prepared`)."""
         return 0
 
+    @property
+    def transforms(self) -> bool:
+        """Whether it wants a space with planned transforms of its fields (`ppl.infer.fourier`)."""
+        return False
+
     def __post_init__(self) -> None:
         self._check_integer("chains", 1)
         self._check_integer("draws", 1)

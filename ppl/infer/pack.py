@@ -67,11 +67,12 @@ def _flat(x: jax.Array, rank: int) -> jax.Array:
 def packing(space: Space) -> Packing:
     """The packing of a space: all of its sites if they are few, whole and of one dtype, else none.
 
-    Nor is a space packed whose sums must not depend on the mesh, as whether latents are whole does.
+    Nor is a space packed whose sums must not depend on the mesh, as whether latents are whole does, or one with sites
+    that are transformed.
     """
     whole = all(site.local == site.shape for site in space.sites) and not space.reduce_axes
     alike = len({site.dtype for site in space.sites}) == 1
-    if not whole or not alike or space.degrees > MOST or not space.sites or space.reproducible:
+    if not whole or not alike or space.degrees > MOST or not space.sites or space.reproducible or space.spectra:
         return Packing(space)
     size = sum(math.prod(site.shape) for site in space.sites)
     packed = Site(PACKED, (size,), dtype=space.sites[0].dtype, dof=space.degrees, parts=space.sites)

@@ -29,6 +29,7 @@ from .fit import NOISE, FitInfo, pick, told
 from .history import Pairs, ordered, solve, sort
 from .laplace import LOG_2PI
 from .leapfrog import when
+from .metric import Diagonal
 from .protocol import Handover, State, Target
 from .space import Space, Vector, add, combine, multiply
 
@@ -195,7 +196,7 @@ class Pathfinder:
         )
         return State(x, gradient, value, here.step), row
 
-    def scale(self, fit: Path) -> Vector | None:
+    def metric(self, fit: Path) -> Diagonal:
         """sqrt of alpha + sum_jk beta_j gamma_jk beta_k, row by row of gamma."""
         best, j = fit.best, self.history
         found = {}
@@ -205,7 +206,7 @@ class Pathfinder:
             for row in range(2 * j):
                 variance = variance + beta[:, row] * combine(best.gamma[:, row], {n: beta})[n]
             found[n] = jnp.sqrt(jnp.maximum(variance, np.asarray(1e-6, alpha.dtype) * alpha))
-        return found
+        return Diagonal(found)
 
 
 def _blocks(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> jax.Array:

@@ -22,6 +22,7 @@ from .adapt import LARGE_ERROR
 from .after import After, prior_draws
 from .choose import resolve
 from .engine import Engine, space_of
+from .fourier import Spectra
 from .keep import Kept, choose, collect_program
 from .options import Common
 from .pace import Pace
@@ -281,7 +282,10 @@ class _Setup:
         data = _abstract_data(gradient) if abstract else posterior.hoisted(gradient)
         *first, last = options.stages()
         metric = _Metric.make(posterior, options, gradient, abstract)
-        few = [stage.packs and _few(space_of(gradient, stage.only)) for stage in options.stages()]
+        few = [
+            stage.packs and _few(space_of(gradient, stage.only, metric.of(stage).get("spectra")))
+            for stage in options.stages()
+        ]
         engines = [
             Engine(gradient, data, stage, block_length(stage, packed=packed), keep=False, **metric.of(stage))
             for stage, packed in zip(first, few, strict=False)
@@ -302,23 +306,28 @@ def _few(space: Space) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Metric:
-    """The products with the Fisher information, planned where a stage of the program wants them."""
+    """What a stage may want beside the gradient: products with the Fisher information, transforms of fields."""
 
     metric: Executable | None = None
     metric_data: dict[str, Any] | None = None
+    spectra: Spectra | None = None
 
     @classmethod
     def make(cls, posterior: Posterior, options: Common, gradient: Executable, abstract: bool = False) -> _Metric:
+        asked = any(stage.transforms for stage in options.stages())
+        spectra = posterior.spectra(gradient, options.chains, options.copies()) if asked else None
         if not any(stage.informed for stage in options.stages()):
-            return cls()
+            return cls(spectra=spectra)
         metric = posterior.metric_program(gradient, options.chains, options.copies())
         if abstract:
-            return cls(metric, _abstract_data(metric))
-        return cls(metric, posterior.hoisted(metric, posterior.metric_programs[0]))
+            return cls(metric, _abstract_data(metric), spectra)
+        return cls(metric, posterior.hoisted(metric, posterior.metric_programs[0]), spectra)
 
     def of(self, stage: Common) -> dict[str, Any]:
         """An engine's arguments."""
-        return {"metric": self.metric, "metric_data": self.metric_data} if stage.informed else {}
+        found: dict[str, Any] = {"metric": self.metric, "metric_data": self.metric_data} if stage.informed else {}
+        # All stages of a program that has one with a metric of plane waves: what is handed on fits the next one.
+        return {**found, "spectra": self.spectra}
 
 
 def _abstract_data(executable: Executable) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,9 @@ from jax import lax
 from ir import counter, exact
 from ir.grid_sum import grid_sum
 from ir.together import sum_together
+
+if TYPE_CHECKING:
+    from .fourier import Spectra
 
 Vector = dict[str, jax.Array]
 
@@ -96,6 +99,7 @@ class Space:
     reproducible: inner products and sums over chains of equal vectors are equal to the last bit on every mesh (see
                   `ir.exact`, `ir.grid_sum`). `dots` costs about 2.5 ns of a CPU an element and product (plain: 1.5 to 2
                   for all of a call together), and 153 int64 a product and chain in the all-reduce.
+    spectra:      the sites that have a planned transform, where a metric of plane waves was asked for.
     """
 
     sites: tuple[Site, ...]
@@ -103,6 +107,7 @@ class Space:
     reduce_axes: tuple[str, ...] = ()
     chain_axes: tuple[str, ...] = ()
     reproducible: bool = False
+    spectra: Spectra | None = None
 
     @classmethod
     def single(cls, sites: Mapping[str, Sequence[int]], chains: int = 1, dtype: str = "float64") -> Space:

@@ -17,7 +17,7 @@ from .fisher import SMALLEST, share, update_variance
 from .metric import Diagonal, Metric, as_diagonal
 from .space import Space, Vector
 
-_SHRINK = 10.0
+SHRINK = 10.0
 """Weight, in draws, of the former metric beside the variance."""
 
 
@@ -68,6 +68,6 @@ class Variance(NamedTuple):
         scale = {}
         for n, x in estimate.variance.items():
             count = self.space.spread(estimate.count, x)
-            square = (count * x + _SHRINK * old.scale[n] ** 2) / (count + _SHRINK)
+            square = (count * x + SHRINK * old.scale[n] ** 2) / (count + SHRINK)
             scale[n] = jnp.where(jnp.isfinite(square) & (square > 0), jnp.sqrt(square), old.scale[n])
         return Diagonal(self.space.where(enough, self.space.keep_real(scale, 1.0), old.scale))

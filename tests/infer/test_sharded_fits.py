@@ -48,8 +48,8 @@ def test_iterations_and_a_draw_on_eight_devices_are_those_on_one(name):
                 state = method.start(KEY, Handover(here))
                 schedule = fit_schedule(ITERATIONS, 1).part(0, ITERATIONS)
                 block = method.advance(KEY, state, schedule, ITERATIONS, lambda position: position)
-                scale = method.fit.scale(block.state.fit)
-                return block.state.here.position, block.info, scale if scale is not None else position
+                metric = method.fit.metric(block.state.fit)
+                return block.state.here.position, block.info, metric.deviation() if metric is not None else position
 
             return body
 
