@@ -12,10 +12,10 @@ and peer:
     wall seconds with compilation
 
 Ours is measured in this process, the peers in one beside it, which waits meanwhile: importing ppl has XLA compile loops
-of little work as whole functions (`ppl.xla_flags`), which speeds up some peers too. They run as their users have
-them, or with --whole-loops as we do. Ratios of rates are peer / ours, others ours / peer. nutpie evaluates the gradient
-through a call of Python for each leapfrog, which takes most of its time: its seconds say little, its effective draws
-per gradient are the bar.
+of little work as whole functions, and not unroll them (`ppl.xla_flags`), which speeds up some peers too. They run as
+their users have them, or with --whole-loops as we do. Ratios of rates are peer / ours, others ours / peer. nutpie
+evaluates the gradient through a call of Python for each leapfrog, which takes most of its time: its seconds say little,
+its effective draws per gradient are the bar.
 
     python benchmarks/samplers.py [--quick] [--only POSTERIOR ...] [--peers PEER ...] [--sampler nuts mams]
                                   [--whole-loops]
@@ -50,7 +50,7 @@ from _harness import parser, report, write
 
 from ppl.infer.keep import Kept, collect_program
 from ppl.infer.mapped import Mapped
-from ppl.xla_flags import WHOLE_LOOP
+from ppl.xla_flags import OPTIONS
 
 sys.path.append(str(Path(__file__).parent.parent))
 from tests.yardsticks.agree import DATA
@@ -106,9 +106,12 @@ def _enable_x64() -> None:
 
 @contextmanager
 def beside(whole_loops: bool) -> Iterator[Executor]:
-    """A process for the peers, with XLA's own limit for loops that it compiles whole unless they are to have ours."""
+    """A process for the peers, with XLA's own defaults for loops unless they are to have ours."""
     flags = os.environ["XLA_FLAGS"]
-    os.environ["XLA_FLAGS"] = flags if whole_loops else flags.replace(f"threshold={WHOLE_LOOP}", "threshold=1024")
+    defaults = dict(zip(OPTIONS, ("1024", "false"), strict=True))
+    if not whole_loops:
+        for name, value in OPTIONS.items():
+            os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].replace(f"{name}={value}", f"{name}={defaults[name]}")
     with ProcessPoolExecutor(1, get_context("spawn"), _enable_x64) as process:
         process.submit(os.getpid).result()  # it starts with the first call
         os.environ["XLA_FLAGS"] = flags

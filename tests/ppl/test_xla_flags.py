@@ -12,9 +12,11 @@ import pytest
 import ppl
 from ppl import xla_flags
 from ppl.infer.run import _Setup
-from ppl.xla_flags import WHOLE_LOOP, with_whole_loops
+from ppl.xla_flags import WHOLE_LOOP, with_options
 
-ASKED = f"--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold={WHOLE_LOOP}"
+WHOLE, PLAIN = f"xla_cpu_small_while_loop_byte_threshold={WHOLE_LOOP}", "xla_cpu_disable_loop_unrolling=true"
+EXTRA = "--xla_backend_extra_options="
+ASKED = f"{EXTRA}{WHOLE},{PLAIN}"
 MARK = "xla_cpu_small_call"
 """What XLA writes at a loop that becomes a function."""
 
@@ -25,11 +27,12 @@ MARK = "xla_cpu_small_call"
         ("", ASKED),
         ("--xla_cpu_use_onednn=false", f"--xla_cpu_use_onednn=false {ASKED}"),
         (ASKED.replace(str(WHOLE_LOOP), "0"), ASKED.replace(str(WHOLE_LOOP), "0")),
+        (f"{EXTRA}{WHOLE}", f"{EXTRA}{WHOLE} {EXTRA}{PLAIN}"),
         ("/etc/flags of XLA", "/etc/flags of XLA"),
     ],
 )
-def test_the_option_joins_the_users_flags_and_overrules_none(flags, then):
-    assert with_whole_loops(flags) == then
+def test_the_options_join_the_users_flags_and_overrule_none(flags, then):
+    assert with_options(flags) == then
 
 
 @pytest.mark.parametrize(("first", "late"), [("import jax", False), ("import jax; jax.devices()", True)])
