@@ -16,6 +16,9 @@ GOLDEN = Path(__file__).parent / "golden"
 if VIRTUAL_DEVICES not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {VIRTUAL_DEVICES}=8".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# LAPACK's threads wait for each other in loops: beside eight devices, on two busy cores, matrices of 100 rows take 60
+# times as long with two of them as with one.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # No deadline: the first example pays for compilation. In CI the same examples every time.
 settings.register_profile("local", deadline=None)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 
+from .. import lapack
 from ..build import emit
 from ..dims import Dim, TensorType, union
 from ..errors import Diagnostic
@@ -64,7 +64,7 @@ class Cholesky(Matrix):
     def local(self, place, a):
         names = place.operands[0].names
         last = (*self.batch(names), self.rows, self.cols)
-        return align(jnp.linalg.cholesky(align(a, names, last)), last, names)
+        return align(lapack.cholesky(align(a, names, last)), last, names)
 
     @classmethod
     def examples(cls):
@@ -116,7 +116,7 @@ class TriangularSolve(Matrix):
         a = align(factor, tf.names, (*batch, self.rows, self.cols))
         b = align(b, tb.names, (*batch, self.given, *rest))
         b = jnp.broadcast_to(b, (*extents, size, *many)).reshape((*extents, size, -1))
-        z = jax.lax.linalg.triangular_solve(a, b, left_side=True, lower=True, transpose_a=self.transpose)
+        z = lapack.triangular_solve(a, b, left_side=True, lower=True, transpose_a=self.transpose)
         names = (*batch, self.found, *rest)
         return align(z.reshape((*extents, size, *many)), names, place.results[0].names)
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ir import counter
+from ir import counter, lapack
 from ir.counter import Key
 
 from .adam import Moments, adam, no_moments
@@ -187,7 +187,7 @@ class Advi:
         scaled = {n: v * jnp.exp(-q.log_scale[n])[:, None] for n, v in q.factor.items()}
         total, square = self.space.inner([(q.log_scale, ones), (scaled, scaled)])
         a = square + jnp.eye(self.rank, dtype=jnp.float64)
-        return total + 0.5 * jnp.linalg.slogdet(a)[1], a
+        return total + 0.5 * lapack.slogdet(a)[1], a
 
     def _sample(
         self, key: Key, purpose: Any, q: Gaussian, shape: tuple[jax.Array, jax.Array | None]
@@ -205,7 +205,7 @@ class Advi:
         r = add(offset, combine(n2, q.factor))
         weighted = {n: x * jnp.exp(-2 * q.log_scale[n]) for n, x in r.items()}
         square, b = space.inner([(r, weighted), (weighted, q.factor)])
-        solved = jnp.linalg.solve(a, b[..., None])[..., 0]
+        solved = lapack.solve(a, b[..., None])[..., 0]
         back = combine(solved, q.factor)
         score = {n: w - jnp.exp(-2 * q.log_scale[n]) * back[n] for n, w in weighted.items()}
         return add(q.mean, r), n1, n2, score, constant - 0.5 * (square - jnp.sum(b * solved, axis=1))

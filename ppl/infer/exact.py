@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ir import lapack
 from ir.counter import Key
 
 from .independent import ExactInfo, Independent
@@ -103,7 +104,7 @@ class ExactGaussian(Independent):
 
         h = jnp.moveaxis(lax.map(column, jnp.arange(d)), 0, 2)
         # The symmetric root, as the solver's: a draw is the same whether or not a mesh splits the latents.
-        values, vectors = jnp.linalg.eigh(0.5 * (h + jnp.swapaxes(h, 1, 2)))
+        values, vectors = lapack.eigh(0.5 * (h + jnp.swapaxes(h, 1, 2)))
         solved = values[:, 0] > 0  # false for NaN
         values = jnp.where(solved[:, None], values, 1.0)
 

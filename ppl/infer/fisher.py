@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from ir import lapack
+
 from .metric import Dense, Diagonal, Metric, as_diagonal, identity
 from .space import Space, Vector
 
@@ -230,7 +232,7 @@ class FisherDense(NamedTuple):
         draws = estimate.count[:, None, None] / SHRINK
         x = jnp.nan_to_num(draws * estimate.x_covariance / outer) + eye
         g = jnp.nan_to_num(draws * estimate.g_covariance * outer) + eye
-        values, vectors = jnp.linalg.eigh(geometric_mean(x, g))
+        values, vectors = lapack.eigh(geometric_mean(x, g))
         kept = (values > CUTOFF) | (values < 1 / CUTOFF)
         roots = jnp.where(kept, jnp.sqrt(jnp.maximum(values, SMALLEST)), 1.0) - 1.0
         # F = S (1 + U (sqrt(lambda) - 1) U^T), with the square root symmetric.
@@ -246,10 +248,10 @@ def geometric_mean(a: jax.Array, b: jax.Array) -> jax.Array:
     The eigenvalues of L^T A L are w^2 and span the square of what A and B span, which is more than sixteen digits where
     there are fewer draws than dims; w is not.
     """
-    lower = jnp.linalg.cholesky(b)
-    _, values, rows = jnp.linalg.svd(jnp.swapaxes(jnp.linalg.cholesky(a), -1, -2) @ lower)
+    lower = lapack.cholesky(b)
+    _, values, rows = lapack.svd(jnp.swapaxes(lapack.cholesky(a), -1, -2) @ lower)
     vectors = jnp.swapaxes(rows, -1, -2)
-    half = jax.lax.linalg.triangular_solve(lower, vectors, left_side=True, lower=True, transpose_a=True)
+    half = lapack.triangular_solve(lower, vectors, left_side=True, lower=True, transpose_a=True)
     return (half * values[..., None, :]) @ jnp.swapaxes(half, -1, -2)
 
 

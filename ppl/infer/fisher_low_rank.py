@@ -18,6 +18,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ir import lapack
+
 from .fisher import CUTOFF, SHRINK, SMALLEST, FisherDiagonal, Windowed, Windows, geometric_mean
 from .metric import LowRank, Metric
 from .slots import write_slot
@@ -152,13 +154,13 @@ def strongest(gram: jax.Array, used: jax.Array, rank: int) -> tuple[jax.Array, j
     centre = jnp.eye(n, dtype=jnp.float64) - share[:, :, None] * used[:, None, :]
     centre = jax.vmap(lambda c: jnp.kron(jnp.eye(2, dtype=jnp.float64), c))(centre)  # of Y and of B
     transpose = lambda a: jnp.swapaxes(a, 1, 2)  # noqa: E731
-    spread, basis = jnp.linalg.eigh(transpose(centre) @ gram @ centre)
+    spread, basis = lapack.eigh(transpose(centre) @ gram @ centre)
     spans = spread > DROPPED * spread[:, -1:]
     root = jnp.sqrt(jnp.where(spans, spread, 1.0))
     within = jnp.where(spans, root, 0.0)[:, :, None] * transpose(basis)  # Q^T Z
     eye = jnp.eye(2 * n, dtype=jnp.float64)
     c_y, c_b = (z @ transpose(z) / SHRINK + eye for z in (within[:, :, :n], within[:, :, n:]))
-    values, vectors = jnp.linalg.eigh(geometric_mean(c_y, c_b))
+    values, vectors = lapack.eigh(geometric_mean(c_y, c_b))
     kept = (values > CUTOFF) | (values < 1 / CUTOFF)
     values = jnp.where(kept, jnp.maximum(values, SMALLEST), 1.0)
     order = jax.lax.top_k(jnp.abs(jnp.log(values)), rank)[1]

@@ -19,7 +19,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.lax.linalg import triangular_solve
+
+from ir.lapack import triangular_solve
 
 from .slots import write_slot
 from .space import Space, Vector, add, combine

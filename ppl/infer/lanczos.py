@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ir import lapack
 from ir.counter import Key
 
 from .curvature import PRODUCT, product
@@ -149,7 +150,7 @@ def _functions(matrix: Tridiagonal) -> tuple[jax.Array, jax.Array, jax.Array, ja
     at = jnp.arange(k)
     full = full.at[:, at, at].set(diagonal)
     full = full.at[:, at[1:], at[:-1]].set(couple).at[:, at[:-1], at[1:]].set(couple)
-    values, vectors = jnp.linalg.eigh(full)
+    values, vectors = lapack.eigh(full)
     good = finite & (values > 0).all(axis=1)
     values = jnp.where(good[:, None], values, 1.0)
     head = vectors[:, 0, :]

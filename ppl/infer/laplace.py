@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.lax.linalg import triangular_solve
 
+from ir import lapack
 from ir.counter import Key
 
 from .curvature import PRODUCT, product
@@ -72,12 +72,12 @@ class DenseLaplace:
 
         columns = lax.map(column, jnp.arange(d, dtype=jnp.int32)).astype(jnp.float64)  # [d, C, d]
         hessian = jnp.moveaxis(columns, 1, 0)
-        lower = jnp.linalg.cholesky(0.5 * (hessian + hessian.swapaxes(1, 2)))
+        lower = lapack.cholesky(0.5 * (hessian + hessian.swapaxes(1, 2)))
         gradient = here.gradient[name].astype(jnp.float64)
         good = jnp.isfinite(lower).all(axis=(1, 2)) & jnp.isfinite(gradient).all(axis=1)
         eye = jnp.broadcast_to(jnp.eye(d, dtype=jnp.float64), lower.shape)
         lower = jnp.where(good[:, None, None], lower, eye)
-        factor = triangular_solve(lower, eye, left_side=True, lower=True).swapaxes(1, 2)
+        factor = lapack.triangular_solve(lower, eye, left_side=True, lower=True).swapaxes(1, 2)
         white = jnp.sum(factor * gradient[:, :, None], axis=1)  # F^T g
         step = jnp.sum(factor * white[:, None, :], axis=2)
         half_log_det = jnp.sum(jnp.log(jnp.diagonal(lower, axis1=1, axis2=2)), axis=1)

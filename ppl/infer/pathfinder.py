@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ir import lapack
 from ir.counter import Key
 
 from .climb import Ascent, Climb, Lbfgs
@@ -223,13 +224,13 @@ def _factorise(gram: jax.Array, gamma: jax.Array) -> tuple[jax.Array, jax.Array]
     length = jnp.sqrt(jnp.diagonal(gram, axis1=1, axis2=2))
     unit = jnp.where(length > 0, 1 / jnp.where(length > 0, length, 1.0), 0.0)
     scaled = gram * unit[:, :, None] * unit[:, None, :]
-    values, vectors = jnp.linalg.eigh(0.5 * (scaled + scaled.swapaxes(1, 2)))
+    values, vectors = lapack.eigh(0.5 * (scaled + scaled.swapaxes(1, 2)))
     thick = values > THIN * values[:, -1:]
     inverse_root = jnp.where(thick, 1 / jnp.sqrt(jnp.where(thick, values, 1.0)), 0.0)
     b = unit[:, :, None] * vectors * inverse_root[:, None, :]
     eye = jnp.eye(gram.shape[1], dtype=jnp.float64)
     inside = gram @ b  # W B; its columns are zero where b's are
     m = eye + inside.swapaxes(1, 2) @ gamma @ inside
-    lower = jnp.linalg.cholesky(0.5 * (m + m.swapaxes(1, 2)))
+    lower = lapack.cholesky(0.5 * (m + m.swapaxes(1, 2)))
     log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(lower, axis1=1, axis2=2)), axis=1)
     return b @ (lower - eye) @ b.swapaxes(1, 2), log_det

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ir import counter
+from ir import counter, lapack
 from ir.counter import Key, uniform
 
 from .leapfrog import when
@@ -251,7 +251,7 @@ def _learn(held: Slices, now: Phase, x: jax.Array) -> Slices:
 
 def _new_axes(held: Slices, close: jax.Array) -> Slices:
     """The window's principal axes, with widths that fit them, and an empty window."""
-    square, axes = jnp.linalg.eigh(0.5 * (held.m2 + jnp.swapaxes(held.m2, 1, 2)))
+    square, axes = lapack.eigh(0.5 * (held.m2 + jnp.swapaxes(held.m2, 1, 2)))
     square = square / jnp.maximum(held.updates - 1, 1)[:, None]
     # A window with fewer draws than dims says nothing of some axes: their widths start small and grow.
     square = jnp.maximum(square, 1e-8 * square[:, -1:] + np.finfo(np.float64).tiny)
