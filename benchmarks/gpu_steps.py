@@ -37,7 +37,7 @@ import ppl
 
 MODEL = Path(__file__).parent.parent / "examples" / "01_mass_map.ppl"
 SAMPLERS = ("hmc", "mclmc", "mams", "nuts")
-SIDES = (1024, 4096, 16384, 24576, 32768)
+SIDES = (4096, 16384, 32768, 40960, 46592)
 VECTORS = 24
 """Bytes a latent: position and momentum twice, gradient and metric once."""
 TARGET = 1.5
@@ -74,33 +74,32 @@ def measure(side: int, samplers: list[str], rate: float, repeats: int) -> Iterat
     started = time.perf_counter()
     posterior, latents = posterior_of(side), side * side + 2
     position = {n: np.zeros(t.shape, t.numpy) for n, t in posterior.latents.items()}
-    gradient = None
+    gradient, one_pass = gradient_seconds(posterior, position, repeats), VECTORS * latents / rate
+    ns = lambda s: s * 1e9 / latents  # noqa: E731
     for sampler in samplers:
         named = {"case": f"{sampler}, mass map of {side}^2 pixels", "metric": "ns per latent per gradient"}
         named |= {"peer_name": "the gradient alone and one pass over the sampler's vectors", "target": TARGET}
         try:
-            transitions = max(1, min(50, 10**9 // latents))
-            block = compiled_block(posterior, options_of(sampler, transitions), position)
-            gradients = block.advance()
-            seconds = fastest(block.advance, repeats) / gradients
-            memory, workspace = block.memory, block.workspace
-            if gradient is None:
-                gradient = gradient_seconds(posterior, position, repeats)
+            seconds, memory, workspace = of_sampler(sampler, posterior, position, repeats)
         except Exception as problem:  # whatever XLA raises where memory does not suffice: the others are measured
             yield named | {"ratio": None, "why": str(problem).splitlines()[0][:300]}
             continue
-        finally:
-            block = None
-        one_pass = VECTORS * latents / rate
-        ns = lambda s: s * 1e9 / latents  # noqa: E731
         row = named | {"ours": ns(seconds), "peer": ns(gradient + one_pass), "ratio": seconds / (gradient + one_pass)}
         row |= {"gradient": ns(gradient), "pass": ns(one_pass), "vectors": (seconds - gradient) / one_pass}
         yield row | {"seconds_per_gradient": seconds, "latents": latents, "bandwidth": rate}
         copies = (memory - workspace) / 4 / latents
-        yield {"case": named["case"]} | allowed("copies of the latents", copies, COPIES[sampler], None)
-        print(
-            f"{named['case']}: {row['ratio']:.3f}, {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True
-        )
+        held = {"bytes beside the data": memory}
+        yield {"case": named["case"]} | held | allowed("copies of the latents", copies, COPIES[sampler], None)
+        took = f"{time.perf_counter() - started:.0f} s"
+        print(f"{named['case']}: {row['ratio']:.3f}, {took}", file=sys.stderr, flush=True)
+
+
+def of_sampler(sampler: str, posterior: Any, position: dict[str, np.ndarray], repeats: int) -> tuple[float, int, int]:
+    """Seconds a gradient, and the bytes that the program and the model's own workspace take."""
+    latents = sum(x.size for x in position.values())
+    block = compiled_block(posterior, options_of(sampler, max(1, min(50, 10**9 // latents))), position)
+    gradients = block.advance()
+    return fastest(block.advance, repeats) / gradients, block.memory, block.workspace
 
 
 def gradient_seconds(posterior: Any, position: dict[str, np.ndarray], repeats: int) -> float:

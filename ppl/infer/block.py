@@ -30,8 +30,11 @@ from .leapfrog import select, when
 from .metric import Metric
 from .protocol import MOMENTUM, TRIAL, Block, Collect, Handover, Info, Kernel, Point, State
 from .schedule import Schedule
-from .slots import write_row
+from .slots import record, write_row
 from .step_size import after_trial
+
+KINDS = {"depth": jnp.int32, "leapfrogs": jnp.int32, "divergent": jnp.bool_}
+"""Fields of `Info` that are no real numbers."""
 
 
 class _Carry(NamedTuple):
@@ -45,7 +48,7 @@ class _Carry(NamedTuple):
     key: counter.Key  # of (seed, chain, step), words uint32[C]
     next_key: counter.Key  # of (seed, chain, step + 1)
     draws: dict[str, jax.Array]
-    info: Info
+    info: jax.Array  # float64[C, K + 1, fields of Info]
 
 
 class Chains(NamedTuple):
@@ -90,6 +93,7 @@ class Trajectories:
         # Positions of few latents are kept, and what is wanted of them is computed for all draws of a block at once.
         afterwards = space.packed
         keep: Collect = (lambda position: position) if afterwards else collect
+        write = record if afterwards else write_row
 
         def begin(carry: _Carry, fresh: jax.Array) -> _Carry:
             noise = space.normal(carry.key, MOMENTUM + TRIAL * carry.adapt.step.trial)
@@ -124,8 +128,8 @@ class Trajectories:
                 update=carry.update | now.update,
                 done=carry.done + ended,
                 step=carry.step + ended.astype(jnp.uint32),
-                draws={n: write_row(carry.draws[n], draw_row, v) for n, v in keep(draw.position).items()},
-                info=Info(*(write_row(buffer, row, value) for buffer, value in zip(carry.info, info, strict=True))),
+                draws={n: write(carry.draws[n], draw_row, v) for n, v in keep(draw.position).items()},
+                info=record(carry.info, row, jnp.stack([x.astype(jnp.float64) for x in info], axis=1)),
             )
             return begin(carry, carry.between & ~carry.update & (carry.done < limit))
 
@@ -153,18 +157,22 @@ class Trajectories:
 
         log_density = begin_state.log_density
         point = Point(begin_state.position, begin_state.gradient, log_density, jnp.zeros_like(log_density))
-        draws = {n: row_of(v, length // thin) for n, v in jax.eval_shape(keep, begin_state.position).items()}
+        rows = length // thin + afterwards
+        draws = {n: row_of(v, rows) for n, v in jax.eval_shape(keep, begin_state.position).items()}
         none = jnp.zeros(space.chains, jnp.int32)
-        real, whole, no = (jnp.zeros((space.chains, length), t) for t in (jnp.float64, jnp.int32, bool))
-        info = Info(real, whole, whole, real, no, real, real, real, real)
+        info = jnp.zeros((space.chains, length + 1, len(Info._fields)), jnp.float64)
         key = counter.derive(chain_key, begin_state.step)
         fixed = (adapt, none == 0, none > 0, none > 0, none, begin_state.step, key, key, draws, info)
         carry = _Carry(self.kernel.empty(point), *fixed)
         carry = lax.while_loop(lambda c: jnp.any(c.done < limit), until_renewal, carry)
         last = carry.trajectory.draw
         ended = State(last.position, last.gradient, last.log_density, carry.step)
-        draws = jax.vmap(collect, 1, 1)(carry.draws) if afterwards else carry.draws
-        return Block(Chains(ended, carry.adapt), draws, carry.info, none > 0)
+        draws = carry.draws
+        if afterwards:
+            draws = jax.vmap(collect, 1, 1)({n: x[:, : length // thin] for n, x in draws.items()})
+        told = Info(*(carry.info[:, :length, i] for i in range(len(Info._fields))))
+        told = told._replace(**{n: getattr(told, n).astype(t) for n, t in KINDS.items()})
+        return Block(Chains(ended, carry.adapt), draws, told, none > 0)
 
 
 def init(kernel: Kernel, position: dict) -> State:

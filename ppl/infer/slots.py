@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from .space import Vector
 
+FEW = 8
+"""Chains up to which each one's row is written where it lies."""
 SMALL = 2**14
 """Elements of a buffer up to which all of it is written anew in one fused loop: a scatter is a loop of its own."""
 
@@ -26,6 +29,17 @@ def _read(buffer: jax.Array, slot: jax.Array) -> jax.Array:
     if buffer.shape[0] == 1:
         return lax.dynamic_index_in_dim(buffer, slot[0], axis=1, keepdims=False)
     return buffer[jnp.arange(buffer.shape[0]), slot]
+
+
+def record(buffer: jax.Array, slot: jax.Array, value: jax.Array) -> jax.Array:
+    """The same of a buffer whose last row is of no account: that is where a chain writes that has nothing to write."""
+    if buffer.shape[0] > FEW:
+        return write_row(buffer, slot, value)
+    rest = (np.int32(0),) * (buffer.ndim - 2)
+    for chain in range(buffer.shape[0]):
+        place = (np.int32(chain), slot[chain], *rest)
+        buffer = lax.dynamic_update_slice(buffer, value[chain][None, None].astype(buffer.dtype), place)
+    return buffer
 
 
 def write_row(buffer: jax.Array, slot: jax.Array, value: jax.Array) -> jax.Array:

@@ -73,4 +73,4 @@ def test_the_rounds_of_nuts_are_one_function():
     posterior = ppl.compile(regression, {"x": rng.normal(size=(40, 3)), "y": rng.normal(size=40)}, dtype="float64")
     made = _Setup.of(posterior, ppl.nuts(), None, False).engines[-1].lowered().compile().as_text()
     marked = [line for line in made.splitlines() if MARK in line]
-    assert any("f64[4,500,4]" in line for line in marked), "the loop that writes draws is not one of them"
+    assert any("f64[4,501,4]" in line for line in marked), "the loop that writes draws is not one of them"
