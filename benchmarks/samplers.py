@@ -145,9 +145,9 @@ def measure(
         return
     data = case.data(read_data(folder / name))
     options = make(chains=CHAINS, draws=draws, warmup=draws)
+    posterior = made_posterior(name, folder)  # first, as in the peers' process: JAX and its compilers have been used
     mine = ours(lambda: ppl.compile(case.load(), data, dtype="float64"), options, case.keep, seed)
     ourselves = figures(mine, mine.draws)
-    posterior = made_posterior(name, folder)
     for key in peers:
         outcomes = process.submit(peer_outcomes, key, name, folder, draws, seed).result()
         made = [(o, figures(o, quantities(posterior, o.draws, case.keep))) for o in outcomes]

@@ -148,13 +148,18 @@ class Engine:
         return self.options.method_informed(self.space, target, information or no_information())
 
     def _start(self, words: Any, begin: Handover) -> Any:
-        if isinstance(begin.metric, Fourier):
-            begin = begin._replace(metric=begin.metric.on(space_of(self.gradient, None, self.spectra)))
-        begin, held = enter(begin, self.options.only)
+        begin, held = enter(self._of_all(begin), self.options.only)
         return Held(self._method(nowhere).start(words, self.packing.pack_tree(begin)), held)
 
     def _leave(self, state: Held) -> Handover:
-        return leave(self.packing.unpack_tree(self._method(nowhere).handover(state.inner)), state.held)
+        inner = self.packing.unpack_tree(self._method(nowhere).handover(state.inner))
+        return self._of_all(leave(inner, state.held))
+
+    def _of_all(self, handover: Handover) -> Handover:
+        """With a metric of plane waves on the space of all latents as they lie here."""
+        if not isinstance(handover.metric, Fourier):
+            return handover
+        return handover._replace(metric=handover.metric.on(space_of(self.gradient, None, self.spectra)))
 
     @cached_property
     def _first(self) -> Handover:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from ir.errors import Diagnostic
 
+from .fourier import Fourier
 from .metric import Diagonal
 from .protocol import Handover
 from .space import Vector
@@ -61,8 +63,12 @@ def leave(inner: Handover, held: Rest) -> Handover:
     if not held.position:
         return inner
     state = inner.state._replace(position=inner.state.position | held.position)
-    metric = Diagonal(inner.metric.scale | held.scale) if isinstance(inner.metric, Diagonal) else None
-    return Handover(state, metric)
+    metric = inner.metric
+    if isinstance(metric, Diagonal):
+        return Handover(state, Diagonal(metric.scale | held.scale))
+    if isinstance(metric, Fourier):
+        return Handover(state, replace(metric, scale=metric.scale | held.scale))
+    return Handover(state)
 
 
 def check_only(only: Sequence[str] | None, latents: Iterable[str]) -> None:

@@ -147,7 +147,11 @@ def _fields() -> list[Cell]:
             Cell(case, "map", ppl.map(), 0.06, judge.at_the_mode),
             Cell(case, "laplace", ppl.laplace(draws=draws), tolerance, judge.normal),
         ]
+    waves = {"metric": "fourier", "draws": 800}
     cells += [
+        Cell(plane, "nuts in plane waves", ppl.nuts(warmup=100, **waves), 0.2),
+        Cell(plane, "hmc in plane waves", ppl.hmc(warmup=100, steps=6, jitter=1.0, **waves), 0.2),
+        Cell(plane, "mams in plane waves", ppl.mams(warmup=200, **waves), 0.2),
         Cell(plane, "hmc minimal_norm", ppl.hmc(steps=4, integrator="minimal_norm", **short), 0.2),
         Cell(plane, "hmc three_stage", ppl.hmc(steps=2, integrator="three_stage", **short), 0.25),
         Cell(plane, "chees", ppl.chees(draws=400, warmup=250), 0.2),

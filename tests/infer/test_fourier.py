@@ -205,11 +205,17 @@ def test_models_without_plane_waves_are_refused():
 
 
 @pytest.mark.slow
-def test_a_block_of_gibbs_may_have_it():
+def test_a_block_of_gibbs_or_a_stage_of_some_latents_may_have_it():
     text = FIELD.replace("white[x, y]", "amp ~ LogNormal(0, 0.1)\nwhite[x, y]").replace("= 20 /", "= 20 * amp /")
     posterior = ppl.compile(ppl.from_text(text), {"d": np.zeros((SIDE, SIDE))})
     program = ppl.gibbs(white=ppl.hmc(metric="fourier", steps=3), amp=ppl.slice(), chains=1, warmup=60, draws=10)
     assert np.isfinite(run(posterior, program)["white"]).all()
+    # What the field's own stage has learnt goes on to the one that moves all.
+    first = ppl.hmc(only=["white"], metric="fourier", steps=3, chains=1, warmup=60)
+    metric = run(posterior, first >> ppl.nuts(metric="fourier", warmup=0, draws=2, max_depth=4)).handover.metric
+    bands = np.asarray(metric.bands[0])[0][Bands((SIDE, SIDE)).modes > 0]
+    assert bands[1] < 0.4 < 0.6 < bands[-1]
+    assert set(metric.scale) == {"amp"}
 
 
 @pytest.mark.slow
