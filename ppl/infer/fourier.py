@@ -47,6 +47,11 @@ class Spectra:
         """float64[bands] of each site: degrees of freedom."""
         return {n: b.modes for n, b in self.bands.items()}
 
+    @property
+    def mesh_bound(self) -> set[str]:
+        """The names of ops whose sums follow the mesh where others are reproducible."""
+        return {name for executable in self.programs.values() for name in executable.mesh_bound}
+
     def among(self, names: Collection[str]) -> Spectra | None:
         """Those of the named sites, the same object for the same ones; None where none is left."""
         left = tuple(n for n in self.programs if n in names)

@@ -99,10 +99,10 @@ def run(
         record.notes += _notes(posterior, options, reasons)
         if setup.engines[-1].packing.parts:
             record.notes += slow_loops(gradient.devices)
-        if gradient.reproducible and gradient.mesh_bound:
-            record.notes.append(
-                f"sums of {', '.join(gradient.mesh_bound)} follow the mesh: draws are not reproducible on it"
-            )
+        spectra = setup.engines[-1].spectra
+        mesh_bound = sorted({*gradient.mesh_bound, *(spectra.mesh_bound if spectra is not None else ())})
+        if gradient.reproducible and mesh_bound:
+            record.notes.append(f"sums of {', '.join(mesh_bound)} follow the mesh: draws are not reproducible on it")
         running = Running(setup.reduction, options.chains) if setup.reduction else None
         store = _Store(posterior, setup, record, int(seed), running)
         handover = None
