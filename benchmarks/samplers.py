@@ -8,7 +8,8 @@ and peer:
     minimum ESS per second         CPU time of the whole job, warm-up included, after compilation. Of NumPyro and
                                    BlackJAX the faster of vectorised and sequential chains counts.
     ESS per 1000 gradients         after warm-up, and in total; ours without those of the search for a step size.
-    CPU seconds to compile         all that comes before the first transition.
+    CPU seconds to compile         all that comes before the first transition but imports: a run of one latent comes
+                                   before, and in both processes JAX has compiled something.
     wall seconds with compilation
 
 Ours is measured in this process, the peers in one beside it, which waits meanwhile: importing ppl has XLA compile loops
@@ -128,6 +129,12 @@ def made_posterior(name: str, folder: Path) -> Any:
     return posterior
 
 
+def import_all() -> None:
+    """A run of one latent, with all imports that a first run makes."""
+    posterior = ppl.compile(ppl.from_text("model one\na ~ Normal(0, 1)\n"), {})
+    posterior.run(ppl.slice(chains=1, draws=1, warmup=1), progress=False, predictive=False)
+
+
 def peer_outcomes(key: str, name: str, folder: Path, draws: int, seed: int) -> list[Outcome]:
     return PEERS[key](made_posterior(name, folder), draws, draws, seed)
 
@@ -205,6 +212,7 @@ if __name__ == "__main__":
     chosen = options.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     _enable_x64()
+    import_all()
     rows: list[dict[str, Any]] = []
     names, draws = chosen.only or (QUICK if chosen.quick else CHOSEN), 500 if chosen.quick else 1000
     with beside(chosen.whole_loops) as process:
