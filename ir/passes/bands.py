@@ -32,7 +32,7 @@ from ..ops.order import reorder
 
 RATIO = 1.25
 """Of the ends of a band: power spectra and noise change little within one."""
-FIELD, GAIN, BAND = "field", "gain", "band"
+FIELD, GAIN, BAND = "field", "gain", "~band"  # no dim of a model is called so
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ SHAPES = {
     "a line": ("dim t = 17, k = rfreq(t)", "t", "rfft(w, t -> k)", (17,)),
     "a plane": ("dim x = 8, y = 9, kx = freq(x), ky = rfreq(y)", "x, y", "rfft(w, x -> kx, y -> ky)", (8, 9)),
     "two boxes": (
-        "dim bin = 2, x = 5, y = 6, z = 8, kx = freq(x), ky = freq(y), kz = rfreq(z)",
-        "bin, x, y, z",
+        "dim band = 2, x = 5, y = 6, z = 8, kx = freq(x), ky = freq(y), kz = rfreq(z)",
+        "band, x, y, z",
         "rfft(w, x -> kx, y -> ky, z -> kz)",
         (5, 6, 8),
     ),
@@ -40,7 +40,7 @@ SHAPES = {
 
 def model_of(shape):
     dims, names, transform, _ = SHAPES[shape]
-    kept = {"a line": "k", "a plane": "kx, ky", "two boxes": "bin, kx, ky, kz"}[shape]
+    kept = {"a line": "k", "a plane": "kx, ky", "two boxes": "band, kx, ky, kz"}[shape]
     text = f"model m\n{dims}\nw[{names}] ~ Normal(0, 1)\nmodes[{kept}] = {transform}   @nosave\n"
     return ppl.from_text(f"{text}factor p = -sum(real(modes)^2, over = [{kept}])\n")
 
