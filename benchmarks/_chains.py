@@ -6,6 +6,7 @@ the samplers differ. Each starts every latent uniform in (-2, 2), as ours do her
 
 from __future__ import annotations
 
+import statistics
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,6 +23,8 @@ from blackjax.adaptation.base import AdaptationInfo
 from numpyro.infer.hmc import hmc
 
 CHAINS, TARGET_ACCEPT = 4, 0.8
+COMPILATIONS = 3
+"""How often we and NumPyro compile anew; medians count."""
 Draws = dict[str, np.ndarray]
 
 
@@ -44,21 +47,26 @@ class Outcome:
 def ours(compiled: Callable[[], Any], options: Any, keep: tuple[str, ...], seed: int) -> Outcome:
     """`compiled` makes the posterior, which belongs to the compile time. The job is the run of the same posterior that
     follows: the first one compiles too."""
-    start, cpu = time.perf_counter(), time.process_time()
-    posterior = compiled()
     spent = {"warmup": 0, "draws": 0}
 
     def watch(stage: Any, done: int, info: Any) -> None:
         spent["warmup" if stage.phase(done) == "warm-up" else "draws"] += int(np.sum(info.leapfrogs))
 
     how = {"init": "uniform", "keep": keep, "predictive": False, "progress": False}
-    posterior.run(options, seed=seed, **how)
-    cold, wall = time.process_time() - cpu, time.perf_counter() - start
+    colds, walls = [], []
+    posterior: Any = None
+    for _ in range(COMPILATIONS):
+        start, cpu = time.perf_counter(), time.process_time()
+        posterior = compiled()
+        posterior.run(options, seed=seed, **how)
+        colds.append(time.process_time() - cpu)
+        walls.append(time.perf_counter() - start)
     cpu = time.process_time()
     result = posterior.run(options, seed=seed, watch=watch, **how)
     cpu = time.process_time() - cpu
     draws = {n: np.asarray(result[n]) for n in keep}
-    return Outcome("ours", draws, spent["warmup"], spent["draws"], max(0.0, cold - cpu), cpu, wall)
+    compiling = max(0.0, statistics.median(colds) - cpu)
+    return Outcome("ours", draws, spent["warmup"], spent["draws"], compiling, cpu, statistics.median(walls))
 
 
 def starts(posterior: Any, seed: int) -> Draws:
@@ -84,7 +92,7 @@ def numpyro_nuts(posterior: Any, warmup: int, draws: int, seed: int) -> list[Out
         _, (kept, more) = jax.lax.scan(one, state, None, draws)
         return kept, jnp.sum(steps), jnp.sum(more)
 
-    return _both_ways(f"numpyro {numpyro.__version__}", chain, posterior, seed)
+    return _both_ways(f"numpyro {numpyro.__version__}", chain, posterior, seed, COMPILATIONS)
 
 
 def blackjax_nuts(posterior: Any, warmup: int, draws: int, seed: int, *, low_rank: bool) -> list[Outcome]:
@@ -115,23 +123,29 @@ def blackjax_nuts(posterior: Any, warmup: int, draws: int, seed: int, *, low_ran
     return _both_ways(f"blackjax {blackjax.__version__} {metric}", chain, posterior, seed)
 
 
-def _both_ways(peer: str, chain: Callable[..., Any], posterior: Any, seed: int) -> list[Outcome]:
+def _both_ways(peer: str, chain: Callable[..., Any], posterior: Any, seed: int, compilations: int = 1) -> list[Outcome]:
     keys = jax.random.split(jax.random.key(seed), CHAINS)
     position = jax.tree.map(jnp.asarray, starts(posterior, seed))
     found = []
-    for manner, job in {
-        "vectorised": jax.vmap(chain),
-        "sequential": lambda k, x: jax.lax.map(lambda a: chain(*a), (k, x)),
+    for manner, make in {
+        "vectorised": lambda: jax.vmap(lambda *given: chain(*given)),
+        "sequential": lambda: lambda *given: jax.lax.map(lambda one: chain(*one), given),
     }.items():
+        colds, walls = [], []
+        program: Any = None
+        for _ in range(compilations):
+            start, cpu = time.perf_counter(), time.process_time()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of deprecations in the peers
+                program = jax.jit(make()).lower(keys, position).compile()  # a new function: JAX has not seen it
+            colds.append(time.process_time() - cpu)
+            walls.append(time.perf_counter() - start)
         start, cpu = time.perf_counter(), time.process_time()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of deprecations in the peers
-            program = jax.jit(job).lower(keys, position).compile()
-        compiled, cpu = time.process_time() - cpu, time.process_time()
         draws, before, after = jax.block_until_ready(program(keys, position))
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - start
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - start + statistics.median(walls)
         held = {n: np.asarray(x) for n, x in draws.items()}
-        found.append(Outcome(f"{peer}, {manner}", held, int(before.sum()), int(after.sum()), compiled, cpu, wall))
+        steps = int(before.sum()), int(after.sum())
+        found.append(Outcome(f"{peer}, {manner}", held, *steps, statistics.median(colds), cpu, wall))
     return found
 
 
