@@ -53,13 +53,35 @@ class LaxCollectives:
         """
         last = jax.lax.dynamic_slice_in_dim(x, real - width, width, axis)
         first = jax.lax.slice_in_dim(x, 0, width, axis=axis)
-        rank, axes = _mesh_ranks(axes), tuple(a for a in _mesh_order() if a in axes)
-        left = jax.lax.ppermute(last, axes, [(rank[i], rank[(i + 1) % parts]) for i in range(parts)])
-        right = jax.lax.ppermute(first, axes, [(rank[i], rank[(i - 1) % parts]) for i in range(parts)])
+        left, right = _from_neighbours(last, first, axes, parts)
         if isinstance(real, int):
             return jnp.concatenate([left, x, right], axis=axis)
         room = jnp.concatenate([left, x, jnp.zeros_like(first)], axis=axis)
         return jax.lax.dynamic_update_slice_in_dim(room, right, real + jnp.int32(width), axis)
+
+    def spill(
+        self, x: jax.Array, axes: Axes, axis: int, width: int, parts: int, extent: int, real: jax.Array | int
+    ) -> jax.Array:
+        """The block of `extent` elements with what its neighbours hold beyond their edges added: `halo` transposed.
+
+        x holds `width` elements before the block's first one, and `width` more right behind its `real` ones.
+        """
+        before = jax.lax.slice_in_dim(x, 0, width, axis=axis)
+        behind = jax.lax.dynamic_slice_in_dim(x, real + width, width, axis)
+        left, right = _from_neighbours(behind, before, axes, parts)
+        x = jax.lax.slice_in_dim(x, width, width + extent, axis=axis)
+        for start, edge in ((0, left), (real - width, right)):
+            held = jax.lax.dynamic_slice_in_dim(x, start, width, axis)
+            x = jax.lax.dynamic_update_slice_in_dim(x, held + edge, start, axis)
+        return x
+
+
+def _from_neighbours(last: jax.Array, first: jax.Array, axes: Axes, parts: int) -> tuple[jax.Array, jax.Array]:
+    """What the left neighbour on the ring has as `last`, and the right one as `first`."""
+    rank, axes = _mesh_ranks(axes), tuple(a for a in _mesh_order() if a in axes)
+    left = jax.lax.ppermute(last, axes, [(rank[i], rank[(i + 1) % parts]) for i in range(parts)])
+    right = jax.lax.ppermute(first, axes, [(rank[i], rank[(i - 1) % parts]) for i in range(parts)])
+    return left, right
 
 
 def _mesh_ranks(axes: Axes) -> list[int]:

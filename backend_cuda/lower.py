@@ -11,7 +11,7 @@ nothing before it does, it waits for the program's first node alone: the copies 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -23,10 +23,11 @@ from ir.op import Halo, Map
 from ir.passes.recompute import again
 from ir.place import Place
 from ir.plan import Plan
+from ir.strategy import Strategy
 
 from .fuse import fuse_transforms, take_factors
-from .lax_collectives import LaxCollectives
-from .reshard import attach_halo, reshard
+from .lax_collectives import LaxCollectives, wrap
+from .reshard import attach_halo, reshard, take_in
 
 BlockFunction = Callable[..., dict[str, jax.Array]]
 
@@ -128,27 +129,35 @@ class _Run:
         else:
             strategy = self.plan.strategies[node.key]
             for dim, role in node.op.roles(*node.types).items():
-                if isinstance(role, Halo):
-                    for i, (value, layout) in enumerate(wanted):
+                if isinstance(role, Halo) and dim not in strategy.split:
+                    for i, (value, _) in enumerate(wanted):
                         if dim in value.type:
-                            blocks[i] = attach_halo(
-                                self.comm, blocks[i], value.type, dim, role.width, layout, self.plan.mesh
-                            )
-            results = compute(node, strategy.split, self.plan, blocks, self.reproducible)
+                            blocks[i] = wrap(blocks[i], value.type.index(dim), role.width)
+            for i, move in node.op.halos(node.types, strategy):
+                value, layout = wanted[i]
+                blocks[i] = attach_halo(self.comm, blocks[i], value.type, move, layout, self.plan.mesh)
+            results = list(compute(node, strategy, self.plan, blocks, self.reproducible))
+            for i, move in node.op.spills(node.types, strategy):
+                value = node.results[i]
+                results[i] = take_in(
+                    self.comm, results[i], value.type, move, self.plan.layouts[value.name], self.plan.mesh
+                )
         for value, x in zip(node.results, results, strict=True):
             self.blocks[value.name, self.plan.layouts[value.name]] = x
 
 
 def compute(
-    node: Node, split: Mapping[str, Any], plan: Plan, blocks: Sequence[jax.Array], reproducible: bool = False
+    node: Node, strategy: Strategy, plan: Plan, blocks: Sequence[jax.Array], reproducible: bool = False
 ) -> tuple[jax.Array, ...]:
-    """A node's result blocks from operand blocks that lie in its strategy's layouts."""
-    place = Place(node.types, tuple(v.type for v in node.results), split, plan.mesh, node.op.renames(), reproducible)
+    """A node's result blocks from operand blocks that lie in its strategy's layouts; what spills is still on them."""
+    types = tuple(v.type for v in node.results)
+    place = Place(node.types, types, strategy.split, plan.mesh, node.op.renames(), reproducible)
+    beyond = {(i, m.source): 2 * m.width for i, m in node.op.spills(node.types, strategy)}
     with jax.named_scope(node.op.name):
         made = node.op.local(place, *blocks)
     results = made if isinstance(made, tuple) else (made,)
-    for value, x in zip(node.results, results, strict=True):
-        wanted = tuple(place.extent(d) for d in value.dims)
+    for i, (value, x) in enumerate(zip(node.results, results, strict=True)):
+        wanted = tuple(place.extent(d) + beyond.get((i, d), 0) for d in value.dims)
         if x.shape != wanted or x.dtype.name != value.type.numpy:
             raise InternalError(f"{node.op.name} made a block {x.dtype.name}{x.shape}, but {value.type} wants {wanted}")
     return results

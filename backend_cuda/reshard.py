@@ -10,7 +10,7 @@ from ir.layout import Layout, Move, block, block_shape, replay
 from ir.mesh import Mesh
 from ir.permute import routes
 
-from .lax_collectives import LaxCollectives, wrap
+from .lax_collectives import LaxCollectives
 
 
 def reshard(
@@ -41,18 +41,30 @@ def reshard(
     return x
 
 
-def attach_halo(comm: LaxCollectives, x: jax.Array, t: TensorType, dim: str, width: int, layout: Layout, mesh: Mesh):
-    """The block with `width` neighbours on both sides along `dim`, exchanged when it is split, wrapped when not."""
+def attach_halo(comm: LaxCollectives, x: jax.Array, t: TensorType, move: Move, layout: Layout, mesh: Mesh) -> jax.Array:
+    """The block with its neighbours' edges on both sides along the split dim of a halo."""
+    assert move.source is not None
+    parts = mesh.size(move.axes)
+    real = _real(t, move.source, layout, mesh)
+    return comm.halo(x, move.axes, t.index(move.source), move.width, parts, real)
+
+
+def take_in(comm: LaxCollectives, x: jax.Array, t: TensorType, move: Move, layout: Layout, mesh: Mesh) -> jax.Array:
+    """The block with what its neighbours' blocks hold beyond their edges added; what it holds itself there is cut."""
+    assert move.source is not None
+    parts = mesh.size(move.axes)
+    extent, real = block(t[move.source], parts), _real(t, move.source, layout, mesh)
+    return comm.spill(x, move.axes, t.index(move.source), move.width, parts, extent, real)
+
+
+def _real(t: TensorType, dim: str, layout: Layout, mesh: Mesh) -> jax.Array | int:
+    """How many elements of a block along a split dim are no padding."""
     axes = layout.axes(dim)
-    if not axes:
-        return wrap(x, t.index(dim), width)
-    parts = mesh.size(axes)
-    extent = block(t[dim], parts)
-    real: jax.Array | int = extent
-    if extent * parts != t[dim]:
-        start = jax.lax.axis_index(axes).astype(jnp.int32) * jnp.int32(extent)
-        real = jnp.minimum(jnp.int32(extent), jnp.int32(t[dim]) - start)
-    return comm.halo(x, axes, t.index(dim), width, parts, real)
+    extent = block(t[dim], mesh.size(axes))
+    if extent * mesh.size(axes) == t[dim]:
+        return extent
+    start = jax.lax.axis_index(axes).astype(jnp.int32) * jnp.int32(extent)
+    return jnp.minimum(jnp.int32(extent), jnp.int32(t[dim]) - start)
 
 
 def _permute(

@@ -101,6 +101,9 @@ class Move:
     slice            whole over axes → `target` split (further) over axes; free
     permute          blocks passed on among the devices along axes, whole, in pieces or to be put together → `splits`
     halo             the edges of the blocks of `source`, `width` wide, from both neighbours (not a reshard)
+    spill            what blocks of `source` hold `width` beyond their edges, added to both neighbours (not a reshard)
+
+    `wider` says by how much a halo's or a spill's block is already, or still, larger on both sides along other dims.
     """
 
     kind: str
@@ -109,6 +112,7 @@ class Move:
     target: str | None = None
     width: int = 0
     splits: Splits = ()
+    wider: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
         what = {
@@ -119,6 +123,7 @@ class Move:
             "slice": f" -> {self.target}",
             "permute": f" to {str(Layout.of(dict(self.splits)))[1:-1]}",
             "halo": f" {self.source} by {self.width}",
+            "spill": f" {self.source} by {self.width}",
         }[self.kind]
         return f"{self.kind}({'+'.join(self.axes)}){what}"
 
@@ -266,7 +271,8 @@ class Collective:
 
 
 def collectives_of(move: Move, t: TensorType, layout: Layout, mesh: Mesh) -> tuple[Collective, ...]:
-    """What a move from `layout` performs: nothing for a slice, two permutes for a halo, one a round for a permute."""
+    """What a move from `layout` performs: nothing for a slice, two permutes for a halo or a spill, one a round for a
+    permute."""
     if move.kind == "slice":
         return ()
     if move.kind == "permute":
@@ -274,8 +280,9 @@ def collectives_of(move: Move, t: TensorType, layout: Layout, mesh: Mesh) -> tup
         piece = _bytes(t, dict(zip(t.names, map(min, old, new), strict=True)))
         return (Collective("collective_permute", move.axes, t.dtype, piece),) * rounds(layout.splits, move.splits, mesh)
     shape = dict(zip(t.names, block_shape(t, layout, mesh), strict=True))
-    if move.kind == "halo":
+    if move.kind in ("halo", "spill"):
         assert move.source is not None
+        shape |= {dim: shape[dim] + 2 * width for dim, width in move.wider}
         shape[move.source] = move.width
         edge = Collective("collective_permute", move.axes, t.dtype, _bytes(t, shape))
         return (edge, edge)

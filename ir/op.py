@@ -59,6 +59,14 @@ class Halo(Role):
 
 
 @dataclass(frozen=True)
+class Reach(Role):
+    """Touches what lies up to `width` beyond its block: exchanged, when the dim is split, as the op's `halos` of
+    operands and `spills` of results say. A result without the dim is a maximum over it."""
+
+    width: int
+
+
+@dataclass(frozen=True)
 class Lookup(Role):
     """A table's dim, indexed by another operand: each block answers for its own range, the result is partial."""
 
@@ -182,18 +190,23 @@ class Op(ABC):
     def _left(self, operands: tuple[TensorType, ...]) -> Left:
         """What becomes of the dims in the results."""
         known = facts(self, operands)
-        summed = tuple([(d, r.kind) for d, r in known.roles.items() if isinstance(r, Reduce)])
+        kinds = [(d, r.kind if isinstance(r, Reduce) else "max") for d, r in known.roles.items() if is_summed(r)]
+        summed = tuple(kinds)
         looked_up = tuple([d for d, r in known.roles.items() if isinstance(r, Lookup)])
         return Left(summed, looked_up, tuple(known.renames.items()))
 
     def halos(self, operands: tuple[TensorType, ...], strategy: Strategy) -> tuple[tuple[int, Move], ...]:
-        """The halo exchanges of a strategy: (operand index, move)."""
+        """The halo exchanges of a strategy: (operand index, move), in order."""
         found = []
         for dim, role in facts(self, operands).roles.items():
             if isinstance(role, Halo) and (axes := strategy.split.get(dim, ())):
                 move = Move("halo", axes, source=dim, width=role.width)
                 found += [(i, move) for i, t in enumerate(operands) if dim in t]
         return tuple(found)
+
+    def spills(self, operands: tuple[TensorType, ...], strategy: Strategy) -> tuple[tuple[int, Move], ...]:
+        """What blocks of results add to their neighbours' under a strategy: (result index, move), in order."""
+        return ()
 
     def illegal(self, operands: tuple[TensorType, ...], strategy: Strategy, mesh: Mesh) -> str | None:
         """Why a strategy cannot run, in words with what would do; None when it can."""
@@ -209,7 +222,7 @@ class Op(ABC):
             if isinstance(role, Whole):
                 return f"{self.name} needs dim '{dim}' whole, but it is split over '{'+'.join(axes)}'"
             parts = mesh.size(axes)
-            if isinstance(role, Halo) and sizes[dim] - (parts - 1) * block(sizes[dim], parts) < role.width:
+            if isinstance(role, Halo | Reach) and sizes[dim] - (parts - 1) * block(sizes[dim], parts) < role.width:
                 return (
                     f"{self.name} needs {role.width} neighbours along '{dim}', more than its smallest of {parts} blocks"
                 )
@@ -256,6 +269,11 @@ class Op(ABC):
         return f"{head}\n    roles {shown}\n    flops {self.flops(*operands):,.0f}"
 
 
+def is_summed(role: Role) -> bool:
+    """Whether a result without a dim of this role is partial over the axes that split the dim."""
+    return isinstance(role, Reduce | Reach)
+
+
 class Facts(NamedTuple):
     """What an op says of itself on given operand types; not to be changed."""
 
@@ -276,4 +294,4 @@ def log2(n: int) -> float:
     return math.log2(max(n, 2))
 
 
-__all__ = ["Dim", "Halo", "Lookup", "Map", "Op", "Reduce", "Role", "Strategy", "Whole", "log2"]
+__all__ = ["Dim", "Halo", "Lookup", "Map", "Op", "Reach", "Reduce", "Role", "Strategy", "Whole", "log2"]

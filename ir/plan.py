@@ -121,6 +121,9 @@ class Plan:
             for index, move in node.op.halos(node.types, strategy):
                 layout = node.op.operand_layout(index, node.types, strategy)
                 yield Step(node.operands[index], move, layout, layout, node.key, trips)
+            for index, move in node.op.spills(node.types, strategy):
+                layout = self.layouts[node.results[index].name]
+                yield Step(node.results[index], move, layout, layout, node.key, trips)
         for name, value in program.outputs:
             yield from reshard(value, self.output_layout(program, name), f"output {name}")
 

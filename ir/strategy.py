@@ -120,8 +120,9 @@ def _leaving(strategy: Strategy, names: tuple[str, ...], left: Left) -> Fields:
     splits, partial, kind = strategy.splits, strategy.carry, "sum"
     if left.summed or left.looked_up:
         kinds = dict(left.summed)
+        renamed = dict(left.renames)
         for dim, axes in splits:
-            if dim in kinds or dim in left.looked_up:
+            if (dim in kinds or dim in left.looked_up) and renamed.get(dim, dim) not in names:
                 partial, kind = partial.union(axes), kinds.get(dim, kind)
     if left.renames:
         renames = dict(left.renames)

@@ -166,9 +166,14 @@ class Costs:
         return sum(seconds for _, seconds in self.priced(move, t, layout))
 
     def halos(self, op: Op, types: tuple[TensorType, ...], strategy: Strategy) -> float:
-        """Seconds of a strategy's halo exchanges."""
-        found = op.halos(types, strategy)
-        return sum(self.move(m, types[i], op.operand_layout(i, types, strategy)) for i, m in found)
+        """Seconds of what a strategy exchanges with neighbours: halos of operands, spills of results."""
+        seconds = sum(
+            self.move(m, types[i], op.operand_layout(i, types, strategy)) for i, m in op.halos(types, strategy)
+        )
+        for i, m in op.spills(types, strategy):
+            known = facts(op, types).results
+            seconds += self.move(m, known[i], op.result_layouts(types, strategy)[i])
+        return seconds
 
 
 def gathered(move: Move) -> str | None:

@@ -90,6 +90,9 @@ def _values(op: Op, types: Sequence[TensorType], rng: np.random.Generator) -> li
         found[0] = _definite(op, types[0], rng)
     if op.name == "log_normal_mass":  # P(a < Z < b) with a < b
         found = [draw(types[0], rng, -1.5, -0.1), draw(types[1], rng, 0.1, 1.5)]
+    if op.name in ("paint", "read", "read_slopes"):  # off the kinks of CIC and the jumps of NGP
+        for i in range(op.rank):  # type: ignore[attr-defined]
+            found[i] = rng.integers(-3, 3, types[i].shape) / 2 + rng.uniform(0.02, 0.48, types[i].shape)
     if op.name == "random_binomial":
         found[1], found[2] = np.floor(draw(types[1], rng, 5.0, 60.0)), draw(types[2], rng, 0.1, 0.9)
     return found

@@ -1,0 +1,138 @@
+"""How a particle is shared among cells: the kernels of a particle mesh, and the cells of a block that they touch.
+
+Kernels are B-splines of one to four cells a dim: nearest grid point, cloud in cell, triangular shaped cloud, piecewise
+cubic (Hockney & Eastwood 1988, section 5-2; PCS: Chaniotis & Poulikakos 2004). Cell i stands at position i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import product
+from operator import mul
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+CELLS = {"ngp": 1, "cic": 2, "tsc": 3, "pcs": 4}
+"""By kernel, how many cells along each dim a particle touches."""
+
+FARTHEST = 2.0**22
+"""A displacement of more cells than this counts as NaN: float32 knows its cell no more."""
+
+
+def beyond(kernel: str) -> int:
+    """How many cells more than its displacement a particle reaches from its own cell."""
+    return CELLS[kernel] // 2 + CELLS[kernel] % 2
+
+
+def split_position(u: jax.Array, kernel: str) -> tuple[jax.Array, jax.Array]:
+    """The whole number of the first cell that a particle at u touches, and its place t within the middle one.
+
+    t is from 0 to 1 for kernels of an even number of cells, from -1/2 to 1/2 for the others.
+    """
+    cells = CELLS[kernel]
+    whole = jnp.floor(u if cells % 2 == 0 else u + u.dtype.type(0.5))
+    first = whole - u.dtype.type(cells // 2 - 1 if cells % 2 == 0 else cells // 2)
+    return first, u - whole
+
+
+def weights(t: jax.Array, kernel: str) -> list[jax.Array]:
+    """The parts of a particle at t that its cells get, in order; they sum to 1."""
+    number = t.dtype.type
+    if kernel == "ngp":
+        return [jnp.ones_like(t)]
+    if kernel == "cic":
+        return [number(1) - t, t]
+    if kernel == "tsc":
+        low, high = number(0.5) - t, number(0.5) + t
+        return [number(0.5) * low * low, number(0.75) - t * t, number(0.5) * high * high]
+    r = number(1) - t
+    middle = lambda x: (number(4) - number(6) * x * x + number(3) * x * x * x) / number(6)  # noqa: E731
+    return [r * r * r / number(6), middle(t), middle(r), t * t * t / number(6)]
+
+
+def slopes(t: jax.Array, kernel: str) -> list[jax.Array]:
+    """The derivatives of `weights`; those of CIC jump as a particle passes a cell's centre, those of NGP are zero."""
+    number = t.dtype.type
+    if kernel == "ngp":
+        return [jnp.zeros_like(t)]
+    if kernel == "cic":
+        return [jnp.full_like(t, -1), jnp.ones_like(t)]
+    if kernel == "tsc":
+        return [t - number(0.5), number(-2) * t, t + number(0.5)]
+    r = number(1) - t
+    middle = lambda x: x * (number(1.5) * x - number(2))  # noqa: E731
+    return [number(-0.5) * r * r, middle(t), -middle(r), number(0.5) * t * t]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dim of a block of the mesh, and where the lattice of particles lies on it."""
+
+    cells: int
+    """Cells of the mesh along the dim: of the block, and `margin` more on both sides where it is split."""
+    points: np.ndarray
+    """Positions of the block's lattice points, in cells from the block's first one, margin left out: i64 numerators."""
+    denominator: int
+    margin: int | None
+    """None where the dim is whole: cells beyond the end are the first ones again."""
+
+    @property
+    def extent(self) -> int:
+        return self.cells + 2 * (self.margin or 0)
+
+
+def first_cells(axis: Axis, displacement: jax.Array, kernel: str, along: int) -> tuple[jax.Array, jax.Array]:
+    """The first cell of each particle along a dim (its number in the block with its margins, i32), and t.
+
+    displacement [lattice …] in cells, whose array axis `along` is the dim's.
+    """
+    whole, rest = np.divmod(axis.points, axis.denominator)
+    displacement = jnp.where(jnp.abs(displacement) < FARTHEST, displacement, displacement.dtype.type(np.nan))
+    shape = [-1 if i == along else 1 for i in range(displacement.ndim)]
+    number = displacement.dtype.type
+    part = jnp.asarray((rest / axis.denominator).reshape(shape), displacement.dtype)
+    first, t = split_position(displacement + part if rest.any() else displacement, kernel)
+    cell = first.astype(jnp.int32) + jnp.asarray(whole.reshape(shape), jnp.int32)
+    if axis.margin is not None:
+        last = axis.extent - CELLS[kernel]
+        return jnp.clip(cell + jnp.int32(axis.margin), jnp.int32(0), jnp.int32(last)), t
+    turns = jnp.floor((cell.astype(displacement.dtype) + number(0.5)) * number(1 / axis.cells)).astype(jnp.int32)
+    cell = cell - turns * jnp.int32(axis.cells)
+    cell = jnp.where(cell < 0, cell + jnp.int32(axis.cells), cell)  # where the product was rounded
+    cell = jnp.where(cell >= axis.cells, cell - jnp.int32(axis.cells), cell)
+    return jnp.clip(cell, jnp.int32(0), jnp.int32(axis.cells - 1)), t  # NaN has no cell
+
+
+class Cells:
+    """The cells that the particles of a block touch: `indices` into the flat block, one array for each of them."""
+
+    def __init__(self, axes: Sequence[Axis], displacements: Sequence[jax.Array], kernel: str):
+        self.axes, self.kernel = axes, kernel
+        size = reduce(mul, [a.extent for a in axes], 1)
+        self.integer: Any = jnp.int32 if size < 2**31 else jnp.int64
+        self.places, self.t = [], []
+        for i, (axis, d) in enumerate(zip(axes, displacements, strict=True)):
+            first, t = first_cells(axis, d, kernel, i)
+            cells = [first + jnp.int32(j) if j else first for j in range(CELLS[kernel])]
+            if axis.margin is None:
+                cells = [c if j == 0 else self._around(c, axis) for j, c in enumerate(cells)]
+            stride = reduce(mul, [a.extent for a in axes[i + 1 :]], 1)
+            self.places.append([c.astype(self.integer) * self.integer(stride) if stride > 1 else c for c in cells])
+            self.t.append(t)
+
+    @staticmethod
+    def _around(cell: jax.Array, axis: Axis) -> jax.Array:
+        for _ in range(-(-CELLS["pcs"] // axis.cells)):  # a kernel may be wider than the dim
+            cell = jnp.where(cell >= axis.cells, cell - jnp.int32(axis.cells), cell)
+        return cell
+
+    def walk(self):
+        """(index of the cell, its position among the kernel's cells along each dim)."""
+        for corner in product(range(CELLS[self.kernel]), repeat=len(self.axes)):
+            index = reduce(jnp.add, [p[j] for p, j in zip(self.places, corner, strict=True)])
+            yield index.astype(self.integer), corner
