@@ -70,8 +70,14 @@ class Plan:
     """What proves that no plan is faster (`planner.certify`), as plain data; the planner's own."""
 
     def applied(self, program: Program) -> Program:
-        """The program that the plan is for: the given one (or a region of it) with what is recomputed written out."""
+        """The program that the plan is for: the given one (or a region of it) with what is recomputed written out.
+
+        The inverses of its scans, which never run as they stand, are gone.
+        """
+        from .passes.drop_inverses import drop_inverses
         from .passes.recompute import recompute
+
+        program = drop_inverses(program)
 
         here = {n.key for n in program.nodes} if self.recompute else ()
         return recompute(program, {name: keys for name, keys in self.recompute.items() if name in here})

@@ -76,7 +76,8 @@ def verify_plan(program: Program, plan: Plan) -> Plan:
     the plan says; every operand gets from where it lies to where it is wanted by legal moves; outputs are whole sums,
     tied ones in the layout of their input; what a loop carries arrives and leaves alike.
     """
-    _verify_plan(verify(plan.applied(program)) if plan.recompute else program, plan)
+    applied = plan.applied(program)
+    _verify_plan(verify(applied) if plan.recompute else applied, plan)
     return plan
 
 

@@ -12,6 +12,7 @@ from ir.graph import Node, Program
 from ir.layout import WHOLE, Layout
 from ir.mesh import Mesh
 from ir.op import Strategy
+from ir.passes.drop_inverses import drop_inverses
 from ir.passes.recompute import recompute as write_again
 from ir.plan import Plan, Prediction
 
@@ -53,7 +54,7 @@ def make_plan(
     """
     if not isinstance(machine, Machine):
         machine = Machine.load(machine or "laptop")
-    costs = Costs(machine, mesh)
+    program, costs = drop_inverses(program), Costs(machine, mesh)
     orders = tuple(map(parse_order, pins))
     wishes = [o for o in orders if isinstance(o, Preference)]
     again = asked_again(recompute)

@@ -20,6 +20,7 @@ from ir.errors import Diagnostic, InternalError
 from ir.graph import Program
 from ir.layout import Layout
 from ir.mesh import Mesh
+from ir.passes.drop_inverses import drop_inverses
 from ir.passes.recompute import recompute
 from ir.plan import Plan, Prediction
 
@@ -114,6 +115,7 @@ class Problem:
         def pose(demands: Sequence[Demand], mesh: Mesh = costs.mesh) -> Problem:
             return cls._of(program, Costs(costs.machine, mesh), question.under(demands))
 
+        program = drop_inverses(program)
         demands = tuple(demands_of(question.orders, question.fixed))
         try:
             posed = cls._of(program, costs, question)

@@ -1,7 +1,7 @@
 """Recurrences: an op whose body is a program of its own, run once for each step along a dim.
 
 The body is planned with the program around it: its collectives stand in every trip. Its gradient is another scan, which
-runs backwards over the states that the forward one kept and computes each step again.
+runs backwards and computes each step again (`scan_gradient`), at a state that was kept or that an inverse step gives.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..build import current
+from ..build import Builder, current
 from ..dims import CHAIN, Dim, TensorType
 from ..errors import Diagnostic, InternalError
 from ..graph import Program, Value
 from ..op import Op, Whole
 from .order import reorder
+from .sites import Site
 
 Body = Callable[[tuple[Value, ...], tuple[Value, ...], tuple[Value, ...]], tuple[Sequence[Value], Sequence[Value]]]
-_DIFFERENTIABLE = ("f32", "f64", "c64", "c128")
+Inverse = Callable[[tuple[Value, ...], tuple[Value, ...], tuple[Value, ...]], Sequence[Value]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,12 @@ class Scan(Op):
     steps share. Results: the last carries, then the other outputs of the region, stacked along `dim`. The region's
     `ties` bind each carry that leaves to the one that comes in. `length` is the size of `dim` where nothing is scanned.
     In the form for a gradient (`active` says which operands have one) the carries that come into each step are results
-    too, last.
+    too, last: memory for all of them.
+
+    A scan with an `inverse` keeps none: that region takes the carries that leave a step, its slices and what is shared,
+    and gives the carries that came in. It never runs as it stands, but within the gradient, and costs nothing until
+    then. What comes back is the state up to rounding, so the map should not contract: a step that forgets where it
+    came from cannot be undone. Such a step has no sites.
     """
 
     dim: str
@@ -40,6 +46,7 @@ class Scan(Op):
     reverse: bool = False
     length: int = 0
     active: tuple[bool, ...] = ()
+    inverse: Program | None = None
     name: ClassVar[str] = "scan"
 
     # --- types ---
@@ -52,16 +59,18 @@ class Scan(Op):
         if len(operands) != len(inputs):
             raise Diagnostic("type", f"a scan whose body takes {len(inputs)} values got {len(operands)}")
         for i, (outer, inner) in enumerate(zip(operands, inputs, strict=True)):
-            what = "carry" if i < self.carries else "scanned" if self._is_scanned(i) else "shared"
-            if self._is_scanned(i) and self.dim not in outer:
+            what = "carry" if i < self.carries else "scanned" if self.is_scanned(i) else "shared"
+            if self.is_scanned(i) and self.dim not in outer:
                 raise Diagnostic("type", f"a scan along '{self.dim}' is given {outer} to go through, which lacks it")
-            if (outer.without([self.dim]) if self._is_scanned(i) else outer) != inner:
+            if (outer.without([self.dim]) if self.is_scanned(i) else outer) != inner:
                 raise Diagnostic("type", f"a scan's body takes {inner} as {what} value {i}, but got {outer}")
         outputs = [v.type for _, v in self.region.outputs]
         for i, (comes, leaves) in enumerate(zip(inputs[: self.carries], outputs, strict=False)):
             if comes != leaves:
                 hint = "the first value of a recurrence needs the dims and the dtype of the later ones"
                 raise Diagnostic("type", f"carry {i} of a scan comes in as {comes} and leaves as {leaves}", hint=hint)
+        if self.inverse:
+            check_inverse(self.region, self.inverse, self.carries)
         step = Dim(self.dim, self.trips(operands))
         return (*outputs[: self.carries], *(stacked(t, step) for t in outputs[self.carries :]))
 
@@ -74,17 +83,18 @@ class Scan(Op):
             )
         return sizes.pop()
 
-    def _is_scanned(self, i: int) -> bool:
+    def is_scanned(self, i: int) -> bool:
+        """Whether operand i is one of which a step gets its own slice."""
         return self.carries <= i < self.carries + self.scanned
 
     # --- region protocol ---
 
     def regions(self):
-        return (self.region,)
+        return (self.region, self.inverse) if self.inverse else (self.region,)
 
     def with_regions(self, *regions):
-        (region,) = regions
-        return dataclasses.replace(self, region=region)
+        region, inverse = regions if self.inverse else (*regions, None)
+        return dataclasses.replace(self, region=region, inverse=inverse)
 
     def region_operands(self) -> tuple[Value, ...]:
         """The region's inputs, in the order of the operands."""
@@ -109,7 +119,8 @@ class Scan(Op):
         if self.active:
             return self
         outputs = self.region.outputs
-        kept = tuple((f"kept{i}", v) for i, v in enumerate(self.region_operands()[: self.carries]))
+        come = () if self.inverse else self.region_operands()[: self.carries]
+        kept = tuple((f"kept{i}", v) for i, v in enumerate(come))
         return dataclasses.replace(
             self, region=dataclasses.replace(self.region, outputs=(*outputs, *kept)), active=tuple(active)
         )
@@ -117,7 +128,35 @@ class Scan(Op):
     def vjp_all(self, cotangents, results, operands):
         if not self.active:
             raise InternalError("a scan is differentiated in the form that for_gradient gives")
-        return _Reverse(self, cotangents, results, operands).emit()
+        from .scan_gradient import Reverse
+
+        return Reverse(self, cotangents, results, operands).emit()
+
+
+def has_inverse(op: Op) -> bool:
+    """Whether an op is a scan that can be undone step by step: it holds no sites."""
+    return isinstance(op, Scan) and op.inverse is not None
+
+
+def check_inverse(region: Program, inverse: Program, carries: int) -> None:
+    """Refuses an inverse that is none of the region: by its types, or since a step with sites has none."""
+    takes, gives = [i.type for i in inverse.inputs], [v.type for _, v in inverse.outputs]
+    wanted = [i.type for i in region.inputs]
+    if takes != wanted:
+        message = f"a scan's step takes {_list(wanted)}, but its inverse {_list(takes)}"
+        hint = "an inverse takes the carries that leave a step, then the same slices and shared values"
+        raise Diagnostic("type", message, hint=hint)
+    if gives != wanted[:carries]:
+        message = f"the inverse of a scan's step gives {_list(gives)}, but {_list(wanted[:carries])} came into the step"
+        raise Diagnostic("type", message, hint="give back every carry as it came in, in the same order")
+    site = next((n.op for p in (region, inverse) for n in p.walk() if isinstance(n.op, Site)), None)
+    if site is not None:
+        hint = "put the value out of the scan and state it after, or leave the inverse away"
+        raise Diagnostic("type", f"a scan with an inverse holds the site '{site.site}'", hint=hint)
+
+
+def _list(types: Sequence[TensorType]) -> str:
+    return ", ".join(map(str, types)) or "nothing"
 
 
 def stacked(t: TensorType, step: Dim) -> TensorType:
@@ -126,97 +165,6 @@ def stacked(t: TensorType, step: Dim) -> TensorType:
         raise Diagnostic("type", f"what a scan along '{step.name}' computes at each step has that dim already")
     lead = 1 if t.names[:1] == (CHAIN,) else 0
     return TensorType((*t.dims[:lead], step, *t.dims[lead:]), t.dtype)
-
-
-class _Reverse:
-    """The scan that pulls cotangents back through a forward scan.
-
-    It carries the cotangents of the carries and, added up, those of what all steps share; it goes through the kept
-    carries, the scanned operands and the cotangents of the stacked results.
-    """
-
-    def __init__(
-        self, op: Scan, cotangents: Sequence[Value | None], results: Sequence[Value], operands: Sequence[Value]
-    ):
-        self.op, self.results, self.operands = op, results, operands
-        self.inputs = op.region_operands()
-        count = op.carries
-        self.last = cotangents[:count]
-        self.steps = [
-            (k, ct) for k, ct in enumerate(cotangents[: len(results) - count]) if k >= count and ct is not None
-        ]
-        self.active = self._active()
-        wanted = [i for i, v in enumerate(self.inputs) if v.name in self.active]
-        self.carried = [i for i in wanted if i < count]
-        self.through = [i for i in wanted if op._is_scanned(i)]
-        self.shared = [i for i in wanted if i >= count + op.scanned]
-
-    def _active(self) -> set[str]:
-        """The inputs of the region that have a gradient; a carry has one as soon as any trip gives it one."""
-        region, found = self.op.region, set[str]()
-        for value, active in zip(self.inputs, self.op.active, strict=True):
-            found |= {value.name} if active and value.type.dtype in _DIFFERENTIABLE else set()
-        before = -1
-        while before < len(found):
-            before, reached = len(found), set(found)
-            for node in region.nodes:
-                if any(v.name in reached for v in node.operands):
-                    reached |= {v.name for v in node.results if v.type.dtype in _DIFFERENTIABLE}
-            leaves = (v for _, v in region.outputs[: self.op.carries])
-            found |= {i.name for i, v in zip(self.inputs, leaves, strict=False) if v.name in reached}
-        return found
-
-    def emit(self) -> tuple[Value | None, ...]:
-        from ..passes.differentiate import zeros
-
-        op, b, count = self.op, current(), self.op.carries
-        first = []
-        for i in self.carried:
-            ct, t = self.last[i], self.inputs[i].type
-            first.append(reorder(ct, t.names) if ct is not None else zeros(t))
-        first += [zeros(self.inputs[i].type) for i in self.shared]
-        kept = self.results[len(self.results) - count :]
-        slices = [reorder(ct, self.results[k].dims) for k, ct in self.steps]
-        through = [*kept, *self.operands[count : count + op.scanned], *slices]
-        region = self._region()
-        length = op.trips([v.type for v in self.operands])
-        scan = Scan(op.dim, region, len(first), len(through), not op.reverse, length)
-        made = b.emit_all(scan, *first, *through, *self.operands[count + op.scanned :])
-        return self._by_operand(made)
-
-    def _by_operand(self, made: Sequence[Value]) -> tuple[Value | None, ...]:
-        found: list[Value | None] = [None] * len(self.operands)
-        for i, value in zip([*self.carried, *self.shared, *self.through], made, strict=True):
-            found[i] = value
-        return tuple(found)
-
-    def _region(self) -> Program:
-        from ..passes.differentiate import copy_for_gradient, pull_back, zeros
-
-        op, region, count = self.op, self.op.region, self.op.carries
-        with current().region(f"{region.name}:reverse") as b:
-            come = {i: b.input(f"grad:{self.inputs[i].name}", self.inputs[i].type) for i in self.carried}
-            sums = {i: b.input(f"grad:{self.inputs[i].name}", self.inputs[i].type) for i in self.shared}
-            env = {v.name: b.input(v.name, v.type) for v in self.inputs[: count + op.scanned]}
-            slices = [(k, b.input(f"grad:{region.outputs[k][0]}", region.outputs[k][1].type)) for k, _ in self.steps]
-            env |= {v.name: b.input(v.name, v.type) for v in self.inputs[count + op.scanned :]}
-            active = {env[name].name for name in self.active}
-            nodes = [copy_for_gradient(b, node, env, active) for node in region.nodes]
-            seed: dict[str, Value] = {}
-            for k, ct in (*come.items(), *slices):
-                name = env[region.outputs[k][1].name].name
-                seed[name] = seed[name] + ct if name in seed else ct
-            found = pull_back(b, nodes, seed, active)
-
-            def cotangent(i: int) -> Value:
-                mine = found.get(env[self.inputs[i].name].name)
-                return zeros(self.inputs[i].type) if mine is None else reorder(mine, self.inputs[i].dims)
-
-            outputs = {f"carry{i}": cotangent(i) for i in self.carried}
-            outputs |= {f"sum{i}": sums[i] + cotangent(i) for i in self.shared}
-            ties = {f"carry{i}": v.name for i, v in come.items()} | {f"sum{i}": v.name for i, v in sums.items()}
-            outputs |= {f"slice{i}": cotangent(i) for i in self.through}
-            return b.finish(outputs, ties)
 
 
 def scan(
@@ -229,20 +177,33 @@ def scan(
     length: int = 0,
     reverse: bool = False,
     name: str = "scan",
+    inverse: Inverse | None = None,
 ) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
     """Emits a scan: `body(carries, slices, shared) -> (carries, outputs)`; gives the last carries, stacked outputs.
 
-    The body may use only what it is given: every value from outside is passed through `shared`.
+    The body may use only what it is given: every value from outside is passed through `shared`. With the inverse of a
+    step, `inverse(carries that leave, slices, shared) -> carries that came in`, a gradient needs no memory per step.
     """
     outer = current()
+
+    def inputs(b: Builder, of: str) -> tuple[tuple[Value, ...], tuple[Value, ...], tuple[Value, ...]]:
+        comes = tuple(b.input(f"{of}:carry{i}", v.type) for i, v in enumerate(first))
+        slices = tuple(b.input(f"{of}:slice{i}", v.type.without([dim])) for i, v in enumerate(through))
+        return comes, slices, tuple(b.input(f"{of}:shared{i}", v.type) for i, v in enumerate(shared))
+
     with outer.region(name) as b:
-        comes = tuple(b.input(f"{name}:carry{i}", v.type) for i, v in enumerate(first))
-        slices = tuple(b.input(f"{name}:slice{i}", v.type.without([dim])) for i, v in enumerate(through))
-        common = tuple(b.input(f"{name}:shared{i}", v.type) for i, v in enumerate(shared))
+        comes, slices, common = inputs(b, name)
         leaves, outputs = body(comes, slices, common)
         leaves = [reorder(v, c.dims) for v, c in zip(leaves, comes, strict=True)]
         made = {f"carry{i}": v for i, v in enumerate(leaves)} | {f"step{i}": v for i, v in enumerate(outputs)}
         region = b.finish(made, {f"carry{i}": v.name for i, v in enumerate(comes)})
-    op = Scan(dim, region, len(first), len(through), reverse, length)
+    undo = None
+    if inverse is not None:
+        with outer.region(f"{region.name}:inverse") as b:
+            taken = inputs(b, f"{name}:inverse")
+            came = list(inverse(*taken))
+            came[: len(first)] = [reorder(v, c.dims) for v, c in zip(came, taken[0], strict=False)]
+            undo = b.finish({f"carry{i}": v for i, v in enumerate(came)})
+    op = Scan(dim, region, len(first), len(through), reverse, length, inverse=undo)
     results = outer.emit_all(op, *first, *through, *shared)
     return results[: len(first)], results[len(first) :]

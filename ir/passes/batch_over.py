@@ -74,20 +74,33 @@ def batched(b: Builder, node: Node, operands: tuple[Value, ...], dim: Dim) -> tu
 
 def _batched_loop(b: Builder, node: Node, operands: tuple[Value, ...], dim: Dim) -> tuple[Value, ...]:
     """A loop batches its region; what it carries has the dim from the start if any trip gives it the dim."""
-    (region,) = node.op.regions()
+    region, *inverses = node.op.regions()
     inner = node.op.region_operands()  # type: ignore[attr-defined]
     inputs = {v.name for v, outer in zip(inner, operands, strict=True) if dim.name in outer.type}
     found = -1
     while found < len(inputs):
         found, reached = len(inputs), _reached(region, inputs)
         inputs |= {to for output, to in region.ties.items() if region.results[output].name in reached}
+        for inverse in inverses:
+            undone = _reached(inverse, _same(inner, inputs, inverse))
+            inputs |= {v.name for v, (_, came) in zip(inner, inverse.outputs, strict=False) if came.name in undone}
     operands = tuple(along(o, dim) if v.name in inputs else o for v, o in zip(inner, operands, strict=True))
     operands = tuple(reorder(new, old.dims) for new, old in zip(operands, node.operands, strict=True))
-    operands = tuple(reorder(o, old.dims) for o, old in zip(operands, node.operands, strict=True))
     carried = [output for output, to in region.ties.items() if to in inputs]
+    made = []
     with b.region(region.name) as body:
-        op = node.op.with_regions(_batch(body, region, dim, inputs, carried))
+        made.append(_batch(body, region, dim, inputs, carried))
+    for inverse in inverses:
+        came = [output for v, (output, _) in zip(inner, inverse.outputs, strict=False) if v.name in inputs]
+        with b.region(inverse.name) as body:
+            made.append(_batch(body, inverse, dim, _same(inner, inputs, inverse), came))
+    op = node.op.with_regions(*made)
     return b.emit_all(op, *operands, span=node.span, names=[v.name for v in node.results])
+
+
+def _same(inner: Collection[Value], inputs: Collection[str], inverse: Program) -> set[str]:
+    """The inputs of an inverse that stand where the named ones of the region do."""
+    return {i.name for v, i in zip(inner, inverse.inputs, strict=True) if v.name in inputs}
 
 
 def _reached(program: Program, inputs: Collection[str]) -> set[str]:

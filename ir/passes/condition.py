@@ -13,8 +13,9 @@ from ..build_scan import ScanBuilder
 from ..dims import Dim, TensorType
 from ..errors import Diagnostic
 from ..graph import Node, Program, Value
-from ..ops.control import Scan, stacked
+from ..ops.control import Scan, has_inverse, stacked
 from ..ops.sites import Deterministic, Factor, Observe, Sample
+from .rewrite import with_fresh_regions
 
 Become = Callable[[Builder, Node, Value, tuple[Value, ...]], Value]
 """Emits what a site becomes whose value is given; (builder, node, value, parameters) to the value under its name."""
@@ -92,10 +93,11 @@ def _condition(b: Builder, program: Program, env: dict[str, Value], given: Mappi
         if isinstance(node.op, Sample) and node.op.site in given:
             env[node.results[0].name] = become(b, node, given[node.op.site], operands)
             continue
-        if isinstance(node.op, Scan):
+        if isinstance(node.op, Scan) and not has_inverse(node.op):
             results = _condition_scan(b, node, operands, given, become)
         else:
-            results = b.emit_all(node.op, *operands, span=node.span, names=[v.name for v in node.results])
+            op, names = with_fresh_regions(node.op, b), [v.name for v in node.results]
+            results = b.emit_all(op, *operands, span=node.span, names=names)
         env |= {old.name: new for old, new in zip(node.results, results, strict=True)}
 
 

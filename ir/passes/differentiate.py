@@ -10,6 +10,7 @@ from ..errors import InternalError
 from ..graph import Node, Program, Value
 from ..ops.create import Broadcast
 from ..ops.order import reorder
+from .drop_inverses import drop_inverses
 from .rewrite import with_fresh_regions
 
 _DIFFERENTIABLE = ("f32", "f64", "c64", "c128")
@@ -19,7 +20,7 @@ def differentiate(program: Program, wrt: Collection[str], output: str = "log_den
     """The program with `grad:NAME` outputs: the gradient of a scalar output in the inputs `wrt`.
 
     Each gradient is tied to its input: it leaves in the layout in which the input arrives. An input on which the output
-    does not depend gets zeros. All other outputs are kept.
+    does not depend gets zeros. All other outputs are kept; the inverses of scans are used up.
     """
     target = program.results[output]
     if target.type.dims or target.type.dtype not in ("f32", "f64"):
@@ -36,7 +37,7 @@ def differentiate(program: Program, wrt: Collection[str], output: str = "log_den
             found = cotangents.get(env[name].name)
             outputs[f"grad:{name}"] = zeros(env[name].type) if found is None else reorder(found, env[name].dims)
             ties[f"grad:{name}"] = name
-        return b.finish(outputs, ties)
+        return drop_inverses(b.finish(outputs, ties))
 
 
 def copy_for_gradient(b: Builder, node: Node, env: dict[str, Value], active: set[str]) -> Node:

@@ -29,11 +29,13 @@ from ..dist import Informed, Noise
 from ..errors import Diagnostic, InternalError
 from ..graph import Node, Program, Value
 from ..op import Op
+from ..ops.control import has_inverse
 from ..ops.elementwise import Where
 from ..ops.random import RandomUniform
 from ..ops.reduce import Sum
 from ..ops.sites import Deterministic, Factor, Observe, Sample
 from .parallelise import parallelise
+from .rewrite import with_fresh_regions
 
 if TYPE_CHECKING:
     from .expand_scan import Step
@@ -115,7 +117,7 @@ class Expansion:
 
     def node(self, b: Builder, node: Node, names: dict[str, str]) -> None:
         op = node.op
-        if op.regions():
+        if op.regions() and not has_inverse(op):
             from .expand_scan import expand_scan
 
             expand_scan(self, b, node)
@@ -141,7 +143,7 @@ class Expansion:
             self.outputs[op.site] = made
         else:
             wished = [names.get(v.name, v.name) for v in node.results]
-            results = b.emit_all(op, *operands, span=node.span, names=wished)
+            results = b.emit_all(with_fresh_regions(op, b), *operands, span=node.span, names=wished)
             self.env |= {old.name: new for old, new in zip(node.results, results, strict=True)}
             return
         self.env[node.results[0].name] = made

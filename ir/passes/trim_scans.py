@@ -34,20 +34,24 @@ def _has_site(node: Node) -> bool:
 
 
 def _trimmed(node: Node, needed: Container[str]) -> Node:
-    """The scan with the results in `needed`, and the carries on which they depend."""
+    """The scan with the results in `needed`, and the carries on which they depend, undoing a step included."""
     op = node.op
     assert isinstance(op, Scan)
-    outputs = op.region.outputs
+    outputs, undone = op.region.outputs, set[str]()
     kept = {k for k, v in enumerate(node.results) if v.name in needed}
     while True:
         read = _read(op.region, {outputs[k][1].name for k in kept})
-        carried = {k for k, v in enumerate(op.region_operands()[: op.carries]) if v.name in read}
+        used = _used(op.region, read)
+        if op.inverse:
+            undone = _read(op.inverse, {op.inverse.outputs[k][1].name for k in kept if k < op.carries})
+            used |= _used(op.inverse, undone)
+        carried = {i for i in used if i < op.carries}
         if carried <= kept:
             break
         kept |= carried
-    if len(kept) == len(outputs) and all(v.name in read for v in op.region_operands()):
-        return dataclasses.replace(node, op=op.with_regions(trim_scans(op.region)))
-    kept_inputs = [i for i, v in enumerate(op.region_operands()) if (i in kept if i < op.carries else v.name in read)]
+    if len(kept) == len(outputs) and len(used) == len(node.operands):
+        return dataclasses.replace(node, op=op.with_regions(*map(trim_scans, op.regions())))
+    kept_inputs = [i for i in range(len(node.operands)) if i in (kept if i < op.carries else used)]
     names = {outputs[k][0] for k in kept}
     region = Program(
         op.region.name,
@@ -56,15 +60,27 @@ def _trimmed(node: Node, needed: Container[str]) -> Node:
         tuple(outputs[k] for k in sorted(kept)),
         {output: to for output, to in op.region.ties.items() if output in names},
     )
+    inverse = op.inverse and Program(
+        op.inverse.name,
+        tuple(op.inverse.inputs[i] for i in kept_inputs),
+        tuple(n for n in op.inverse.nodes if _is_read(n, undone)),
+        tuple(x for k, x in enumerate(op.inverse.outputs) if k in kept),
+    )
     trimmed = dataclasses.replace(
         op,
         region=trim_scans(region),
+        inverse=inverse and trim_scans(inverse),
         carries=sum(i < op.carries for i in kept_inputs),
         scanned=sum(op.carries <= i < op.carries + op.scanned for i in kept_inputs),
         length=op.trips(node.types),
     )
     operands = tuple(node.operands[i] for i in kept_inputs)
     return Node(trimmed, operands, tuple(node.results[k] for k in sorted(kept)), node.span)
+
+
+def _used(region: Program, read: Container[str]) -> set[int]:
+    """Which inputs of a region are read."""
+    return {i for i, x in enumerate(region.inputs) if x.name in read}
 
 
 def _read(region: Program, wanted: set[str]) -> set[str]:

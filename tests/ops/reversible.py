@@ -1,0 +1,107 @@
+"""Systems that go by leapfrog steps, with and without the inverse of a step: gradients of both kinds must agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ir.build import Builder, emit
+from ir.dims import Dim, TensorType
+from ir.graph import Program, Value
+from ir.op import Op
+from ir.ops.contract import Contract
+from ir.ops.control import scan
+from ir.ops.fft import IRFFT, RFFT
+from ir.ops.reduce import Sum
+
+BODY, AXIS, ROW, COL = Dim("body", 5), Dim("axis", 3), Dim("x", 8), Dim("y", 12)
+
+
+def call(name: str, *operands: Value) -> Value:
+    return emit(Op.table[name](), *operands)
+
+
+def total(x: Value) -> Value:
+    return emit(Sum(x.dims), x) if x.dims else x
+
+
+@dataclass(frozen=True)
+class System:
+    """A force F(x, p; shared) with the dims of a state; `factors` that a kick and a drift have step by step."""
+
+    force: Callable[[Value, Sequence[Value]], Value]
+    dims: tuple[Dim, ...]
+    shared: tuple[TensorType, ...] = ()
+    factors: bool = False
+    marks: Mapping[str, int] = field(default_factory=dict)
+    """Ops of which a force has one each, with how many a force and its pullback have together."""
+
+    def program(self, steps: int, inverse: bool, *, reverse: bool = False, stack: bool = True) -> Program:
+        """p ← p + K F(x), x ← x + D p; the log density is a function of the last state and of what is stacked."""
+        t, time = TensorType(self.dims, "f64"), TensorType((Dim("time", steps),), "f64")
+        with Builder("leapfrog", "f64") as b:
+            x, p = b.input("x", t, "latent"), b.input("p", t, "latent")
+            shared = [b.input(f"s{i}", s, "latent") for i, s in enumerate(self.shared)]
+            through = [b.input(name, time, "latent") for name in ("kick", "drift")] if self.factors else []
+
+            def sizes(slices: Sequence[Value]) -> Sequence[Value | float]:
+                return slices or (0.07, 0.06)
+
+            def step(carries, slices, shared):
+                (x, p), (kick, drift) = carries, sizes(slices)
+                p = p + kick * self.force(x, shared)
+                x = x + drift * p
+                return (x, p), ((call("tanh", x) * p,) if stack else ())
+
+            def undo(carries, slices, shared):
+                (x, p), (kick, drift) = carries, sizes(slices)
+                x = x - drift * p
+                return x, p - kick * self.force(x, shared)
+
+            (x, p), made = scan(
+                "time", step, [x, p], through, shared, length=steps, reverse=reverse, inverse=undo if inverse else None
+            )
+            density = total(p * p) + total(call("sin", x))
+            for y in made:
+                density = density + total(y * y * y)
+            return b.finish({"log_density": density, **{f"made{i}": y for i, y in enumerate(made)}})
+
+    def arguments(self, steps: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(5)
+        shape = tuple(d.size for d in self.dims)
+        found = {"x": rng.normal(size=shape), "p": 0.3 * rng.normal(size=shape)}
+        found |= {f"s{i}": rng.uniform(0.5, 1.5, size=s.shape) for i, s in enumerate(self.shared)}
+        if self.factors:
+            found |= {name: rng.uniform(0.02, 0.1, size=steps) for name in ("kick", "drift")}
+        return found
+
+
+def _harmonic(x: Value, shared: Sequence[Value]) -> Value:
+    return -x
+
+
+def _kepler(x: Value, shared: Sequence[Value]) -> Value:
+    """-mu x / (|x|^2 + 0.1)^(3/2)"""
+    square = emit(Contract(("axis",)), x, x) + 0.1
+    return -shared[0] * x / (square * call("sqrt", square))
+
+
+def _pendulums(x: Value, shared: Sequence[Value]) -> Value:
+    return -shared[0] * call("sin", x)
+
+
+def _field(x: Value, shared: Sequence[Value]) -> Value:
+    """A force by a transform: F = -irfft(g rfft(sinh x)), g given by mode."""
+    modes = emit(RFFT("y", "ky"), call("sin", x))
+    return -emit(IRFFT("ky", "y", COL.size), shared[0] * modes)
+
+
+MODES = TensorType((ROW, Dim("ky", COL.size // 2 + 1)), "f64")
+SYSTEMS = {
+    "harmonic": System(_harmonic, (BODY,)),
+    "kepler": System(_kepler, (BODY, AXIS), (TensorType((), "f64"),), marks={"sqrt": 1, "contract": 3}),
+    "factors": System(_pendulums, (BODY,), (TensorType((BODY,), "f64"),), factors=True, marks={"sin": 1}),
+    "field": System(_field, (ROW, COL), (MODES,), marks={"rfft": 2, "irfft": 2}),
+}
