@@ -23,8 +23,8 @@ from .ops.order import reorder
 class ScanBuilder:
     """A scan along `dim` under construction in `outer`. As a context manager it makes its region the builder in use."""
 
-    def __init__(self, outer: Builder, dim: Dim, name: str = "scan", *, reverse: bool = False):
-        self.outer, self.dim, self.reverse = outer, dim, reverse
+    def __init__(self, outer: Builder, dim: Dim, name: str = "scan", *, reverse: bool = False, every: int = 0):
+        self.outer, self.dim, self.reverse, self.every = outer, dim, reverse, every
         self.region = outer.region(name, capture=True)
         self.carries: list[tuple[Value, Value]] = []
         """Each carry: its first value, outside, and what comes into a step, inside."""
@@ -88,7 +88,8 @@ class ScanBuilder:
         """The scan itself: the last carries, and the stacked outputs by name. `names` are wished for all of them."""
         assert self._program is not None, "a scan is emitted after its body is closed"
         count = len(self.carries)
-        op = Scan(self.dim.name, self._program, count, len(self.region.sliced), self.reverse, self.dim.size)
+        scanned = len(self.region.sliced)
+        op = Scan(self.dim.name, self._program, count, scanned, self.reverse, self.dim.size, every=self.every)
         operands = (*(first for first, _ in self.carries), *self.region.sliced, *self.region.captured)
         results = self.outer.emit_all(op, *operands, names=names)
         outputs = (name.removeprefix("step:") for name, _ in self._program.outputs[count:])

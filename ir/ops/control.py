@@ -20,6 +20,8 @@ from .order import reorder
 from .sites import Site
 
 Body = Callable[[tuple[Value, ...], tuple[Value, ...], tuple[Value, ...]], tuple[Sequence[Value], Sequence[Value]]]
+AUTO = -1
+"""The number of steps between two kept states is left open."""
 Inverse = Callable[[tuple[Value, ...], tuple[Value, ...], tuple[Value, ...]], Sequence[Value]]
 
 
@@ -37,6 +39,9 @@ class Scan(Op):
     and gives the carries that came in. It never runs as it stands, but within the gradient, and costs nothing until
     then. What comes back is the state up to rounding, so the map should not contract: a step that forgets where it
     came from cannot be undone. Such a step has no sites.
+
+    Otherwise `every` says how many steps lie between two states that the gradient keeps; those between are run again
+    (`ir.passes.checkpoint`). 0: every state is kept; `AUTO`: as the memory that a plan has says.
     """
 
     dim: str
@@ -47,6 +52,7 @@ class Scan(Op):
     length: int = 0
     active: tuple[bool, ...] = ()
     inverse: Program | None = None
+    every: int = 0
     name: ClassVar[str] = "scan"
 
     # --- types ---
@@ -69,6 +75,10 @@ class Scan(Op):
             if comes != leaves:
                 hint = "the first value of a recurrence needs the dims and the dtype of the later ones"
                 raise Diagnostic("type", f"carry {i} of a scan comes in as {comes} and leaves as {leaves}", hint=hint)
+        if self.every < AUTO or (self.every and self.inverse):
+            message = "with an inverse keeps no states" if self.inverse else "keeps states some steps apart"
+            hint = "leave one of the two away" if self.inverse else "0 keeps all of them, -1 leaves the number open"
+            raise Diagnostic("type", f"a scan {message}: every = {self.every} is no such number", hint=hint)
         if self.inverse:
             check_inverse(self.region, self.inverse, self.carries)
         step = Dim(self.dim, self.trips(operands))
@@ -178,11 +188,13 @@ def scan(
     reverse: bool = False,
     name: str = "scan",
     inverse: Inverse | None = None,
+    every: int = 0,
 ) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
     """Emits a scan: `body(carries, slices, shared) -> (carries, outputs)`; gives the last carries, stacked outputs.
 
     The body may use only what it is given: every value from outside is passed through `shared`. With the inverse of a
-    step, `inverse(carries that leave, slices, shared) -> carries that came in`, a gradient needs no memory per step.
+    step, `inverse(carries that leave, slices, shared) -> carries that came in`, a gradient needs no memory per step;
+    with `every` it keeps the state of each so many steps (see `Scan`).
     """
     outer = current()
 
@@ -204,6 +216,6 @@ def scan(
             came = list(inverse(*taken))
             came[: len(first)] = [reorder(v, c.dims) for v, c in zip(came, taken[0], strict=False)]
             undo = b.finish({f"carry{i}": v for i, v in enumerate(came)})
-    op = Scan(dim, region, len(first), len(through), reverse, length, inverse=undo)
+    op = Scan(dim, region, len(first), len(through), reverse, length, inverse=undo, every=every)
     results = outer.emit_all(op, *first, *through, *shared)
     return results[: len(first)], results[len(first) :]

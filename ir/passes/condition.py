@@ -107,7 +107,7 @@ def _condition_scan(
     op = node.op
     assert isinstance(op, Scan)
     mine = {name for name, _ in _latent(op.region)}
-    scan = ScanBuilder(b, Dim(op.dim, op.trips(node.types)), op.region.name, reverse=op.reverse)
+    scan = ScanBuilder(b, Dim(op.dim, op.trips(node.types)), op.region.name, reverse=op.reverse, every=op.every)
     with scan:
         env = scan.enter(op, operands)
         _condition(scan.region, op.region, env, {n: scan.slice(x) for n, x in given.items() if n in mine}, become)

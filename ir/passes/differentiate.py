@@ -10,6 +10,7 @@ from ..errors import InternalError
 from ..graph import Node, Program, Value
 from ..ops.create import Broadcast
 from ..ops.order import reorder
+from .checkpoint import checkpoint
 from .drop_inverses import drop_inverses
 from .rewrite import with_fresh_regions
 
@@ -20,8 +21,10 @@ def differentiate(program: Program, wrt: Collection[str], output: str = "log_den
     """The program with `grad:NAME` outputs: the gradient of a scalar output in the inputs `wrt`.
 
     Each gradient is tied to its input: it leaves in the layout in which the input arrives. An input on which the output
-    does not depend gets zeros. All other outputs are kept; the inverses of scans are used up.
+    does not depend gets zeros. All other outputs are kept; the inverses of scans are used up,
+    and scans with checkpoints become scans of scans (`checkpoint`; those that leave the number open keep all states).
     """
+    program = checkpoint(program)
     target = program.results[output]
     if target.type.dims or target.type.dtype not in ("f32", "f64"):
         raise InternalError(f"only a real scalar can be differentiated, not {target.type}")

@@ -51,7 +51,7 @@ def expand_scan(around: Expansion, b: Builder, node: Node) -> None:
     operands = zip(op.region_operands(), node.operands, strict=True)
     skipped = _skipped(op, {v.name for v, outer in operands if outer.name in around.skipped}, around.mode)
     kept = [k for k, (_, v) in enumerate(op.region.outputs) if v.name not in skipped]
-    scan = ScanBuilder(b, Dim(op.dim, op.trips(node.types)), op.region.name, reverse=op.reverse)
+    scan = ScanBuilder(b, Dim(op.dim, op.trips(node.types)), op.region.name, reverse=op.reverse, every=op.every)
     inside = Expansion(around.mode, skipped=set(skipped), step=Step(around, scan))
     with scan:
         inside.env |= scan.enter(op, [around.env.get(v.name, v) for v in node.operands], skipped)

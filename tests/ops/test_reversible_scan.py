@@ -22,10 +22,8 @@ from ir.ops.elementwise import Cast
 from ir.ops.reduce import Sum
 from ir.ops.sites import Factor
 from ir.passes.batch_over import batch_over
-from ir.passes.differentiate import differentiate
 from ir.passes.drop_inverses import drop_inverses
 from ir.passes.eliminate_dead import eliminate_dead
-from ir.passes.simplify import simplify
 from ir.serial import from_json, to_json
 from ir.text import parse_program, print_program
 from ir.verify import verify, verify_plan
@@ -33,7 +31,7 @@ from planner import make_plan
 from tests.ir.interpret import run
 
 from .cases import QUICK
-from .reversible import SYSTEMS
+from .leapfrog import SYSTEMS, assert_same, compiled, gradient
 
 SCALAR = TensorType((), "f64")
 
@@ -42,23 +40,6 @@ SCALAR = TensorType((), "f64")
 def wide():
     with jax.enable_x64(True):
         yield
-
-
-def gradient(program: Program) -> Program:
-    return verify(simplify(differentiate(verify(program), [i.name for i in program.inputs_of("latent")])))
-
-
-def compiled(program: Program):
-    """XLA's program on one device, for arguments by name."""
-    plan = make_plan(program, Mesh(), memory=0)
-    body = jax.jit(lower(program, plan))
-    return body.lower(*(jax.ShapeDtypeStruct(i.type.shape, i.type.numpy) for i in program.inputs)).compile(QUICK)
-
-
-def assert_same(found, wanted, rtol=1e-10):
-    assert set(found) == set(wanted)
-    for name, x in wanted.items():
-        np.testing.assert_allclose(found[name], x, rtol=rtol, atol=rtol * np.max(np.abs(x)), err_msg=name)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
