@@ -88,6 +88,9 @@ def _values(op: Op, types: Sequence[TensorType], rng: np.random.Generator) -> li
         found[1] = rng.integers(0, op.dim.size, types[1].shape, dtype=np.int32)  # type: ignore[attr-defined]
     if op.name in ("cholesky", "triangular_solve"):
         found[0] = _definite(op, types[0], rng)
+    if op.name in ("interp", "slopes") and not op.step:  # type: ignore[attr-defined]
+        at = 1 if op.name == "interp" else 0
+        found[at] = _knots(types[at], types[at].index(op.dim), rng)  # type: ignore[attr-defined]
     if op.name == "log_normal_mass":  # P(a < Z < b) with a < b
         found = [draw(types[0], rng, -1.5, -0.1), draw(types[1], rng, 0.1, 1.5)]
     if op.name in ("paint", "read", "read_slopes"):  # off the kinks of CIC and the jumps of NGP
@@ -110,6 +113,13 @@ def draw(t: TensorType, rng: np.random.Generator, low: float = -1.5, high: float
     if t.is_complex:
         x = x + 1j * rng.uniform(low, high, t.shape)
     return np.asarray(x, t.numpy)
+
+
+def _knots(t: TensorType, axis: int, rng: np.random.Generator) -> np.ndarray:
+    """Ascending numbers along an axis, unevenly apart, from -1.6 to 1.6."""
+    steps = np.cumsum(rng.uniform(0.5, 1.5, t.shape), axis)
+    first, last = np.take(steps, [0], axis), np.take(steps, [-1], axis)
+    return np.asarray(3.2 * (steps - first) / (last - first) - 1.6, t.numpy)
 
 
 def _definite(op: Any, t: TensorType, rng: np.random.Generator) -> np.ndarray:
