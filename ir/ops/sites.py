@@ -86,6 +86,25 @@ class Deterministic(Site):
         return x
 
 
+@dataclass(frozen=True)
+class Limit(Site):
+    """A number that must stay within `bound` for the model to be computed at all; beyond, the density is NaN.
+
+    `what` says of what it is, and `hint` what to do about one that is too large. It takes no part in the density.
+    """
+
+    site: str
+    bound: float
+    what: str
+    hint: str
+    name: ClassVar[str] = "limit"
+
+    def result(self, x: TensorType):
+        if not x.is_real:
+            raise Diagnostic("type", f"the limit '{self.site}' is of a real number, but it is {x.dtype}")
+        return x
+
+
 def check_params(site: str, t: TensorType, params: tuple[TensorType, ...], inner: tuple[str, ...] = ()) -> None:
     """Every dim of a parameter must be a dim of the site, its event or `inner`; raises `Diagnostic`."""
     sizes = {d.name: d.size for d in t.dims}

@@ -33,7 +33,7 @@ from ..ops.control import has_inverse
 from ..ops.elementwise import Where
 from ..ops.random import RandomUniform
 from ..ops.reduce import Sum
-from ..ops.sites import Deterministic, Factor, Observe, Sample
+from ..ops.sites import Deterministic, Factor, Limit, Observe, Sample
 from .parallelise import parallelise
 from .rewrite import with_fresh_regions
 
@@ -50,7 +50,7 @@ def log_density(program: Program) -> Program:
     """The log density of a conditioned model over unconstrained latents.
 
     Outputs: `log_density` (f64: the sum of every term, of log-Jacobians too), every latent and deterministic by name,
-    and `log_likelihood:SITE` by element for every observed site.
+    `log_likelihood:SITE` by element for every observed site, and `limit:SITE` for every number that has one.
     """
     return parallelise(Expansion("density").run(program))
 
@@ -141,6 +141,10 @@ class Expansion:
         elif isinstance(op, Deterministic):
             made = operands[0]
             self.outputs[op.site] = made
+        elif isinstance(op, Limit):
+            made = operands[0]
+            if self.mode == "density":
+                self.outputs[f"limit:{op.site}"] = made
         else:
             wished = [names.get(v.name, v.name) for v in node.results]
             results = b.emit_all(with_fresh_regions(op, b), *operands, span=node.span, names=wished)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 
-from ir.build import current
+from ir.build import binary, current, emit
 from ir.errors import Diagnostic
 from ir.graph import Value
 from ir.ops.particles import Paint, Read
+from ir.ops.reduce import MaxOver
 
+from ..trace.context import in_model, limit
+from ..trace.functions import abs_ as absolute
 from .box import Box
 
 Vector = tuple[Value, ...]
@@ -36,7 +40,17 @@ class ParticleMesh:
         """(density / mean, on the mesh; how many cells the farthest particle has gone along a split dim).
 
         displacements: in cells of the box, by dim. weights: masses of the particles, of mean 1 (default: all 1).
+        In a model, a density that cannot be computed for want of reach is told by the run.
         """
+        tell_reach(self, self.farthest(displacements))
+        return self._density(displacements, weights)
+
+    def farthest(self, displacements: Sequence[Value]) -> Value:
+        """By how many cells of the mesh the farthest particle has left its cell, along any dim."""
+        each = [emit(MaxOver(self.box.names), absolute(d)) for d in displacements]
+        return reduce(partial(binary, "maximum"), each) * float(self.ratio)
+
+    def _density(self, displacements: Sequence[Value], weights: Value | None = None) -> tuple[Value, Value]:
         given = (weights,) if weights is not None else ()
         op = Paint(*self._shared(), weights=len(given))
         mass, farthest = current().emit_all(op, *self._scaled(displacements), *given)
@@ -52,7 +66,7 @@ class ParticleMesh:
         The acceleration of a particle is 3/2 Omega_m g / a (with H0 = 1); for displacements D1 s1 small beside a cell
         g = D1 s1.
         """
-        density, farthest = self.density(displacements)
+        density, farthest = self._density(displacements)
         potential = self.mesh.potential() * self.mesh.modes(density)
         fields = [-g for g in self.mesh.gradients(potential)]
         return tuple(g * (1 / self.ratio) for g in self.read(displacements, *fields)), farthest
@@ -69,4 +83,11 @@ class ParticleMesh:
         return tuple(d * float(self.ratio) for d in displacements) if self.ratio > 1 else tuple(displacements)
 
 
-__all__ = ["ParticleMesh"]
+def tell_reach(mesh: ParticleMesh, farthest: Value) -> None:
+    """Has a model's run tell where particles go farther than devices reach."""
+    if in_model():
+        what = "cells of the mesh that a particle has gone along one dim"
+        limit("reach", farthest, mesh.reach, what, "a larger reach holds them: reach = {needed}")
+
+
+__all__ = ["ParticleMesh", "tell_reach"]

@@ -27,7 +27,7 @@ from ir.ops.shape import Slice, Stack
 
 from .growth import Growth
 from .lpt import Vector
-from .mesh import ParticleMesh
+from .mesh import ParticleMesh, tell_reach
 
 STEP = "~step"
 
@@ -120,9 +120,10 @@ def simulate(
     def step(carries: Sequence[Value], now: Sequence[Value], _: Sequence[Value]) -> Any:
         x, p = carries[:rank], carries[rank:]
         g, farthest = mesh.gravity(x)
+        gone = mesh.farthest(x)
         p = tuple(v + now[0] * f for v, f in zip(p, g, strict=True))
         x = tuple(d + now[1] * v for d, v in zip(x, p, strict=True))
-        return (*x, *p), (farthest,)
+        return (*x, *p), (farthest, gone)
 
     def back(carries: Sequence[Value], now: Sequence[Value], _: Sequence[Value]) -> Sequence[Value]:
         x, p = carries[:rank], carries[rank:]
@@ -131,9 +132,11 @@ def simulate(
         return (*x, *(v - now[0] * f for v, f in zip(p, g, strict=True)))
 
     more = {"inverse": back} if reversible else {}
-    last, (farthest,) = scan(STEP, step, (*x, *p), (factors.kick, factors.drift), name="nbody", **more)
+    last, (farthest, gone) = scan(STEP, step, (*x, *p), (factors.kick, factors.drift), name="nbody", **more)
     x, p = last[:rank], last[rank:]
     g, _ = mesh.gravity(x)
+    tell_reach(mesh, gone)
+    tell_reach(mesh, mesh.farthest(x))
     return Snapshot(x, tuple(v + factors.last_kick * f for v, f in zip(p, g, strict=True)), farthest)
 
 

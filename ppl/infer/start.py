@@ -14,6 +14,7 @@ from ir.errors import Diagnostic
 from ir.passes.batch_over import batch_over
 
 from ..execute import Executable
+from ..limits import exceeded
 from ..pipeline import keep
 from ..result import Result
 from .engine import Engine
@@ -100,11 +101,15 @@ def starting_points(
             break
     bad = [int(c) for c in np.flatnonzero(~good)]
     worst = [i.name for i in latents if not np.isfinite(made[f"grad:{i.name}"][bad]).all()]
+    beyond = exceeded(posterior, {n: x[bad[0]] for n, x in found.items()})
     raise Diagnostic(
         "run",
         f"no starting point with a finite density was found for chain {', '.join(map(str, bad))}"
-        + (f" (the gradient is not finite in {', '.join(worst)})" if worst else ""),
-        hint="give values with init={...}, check the priors and the data for impossible combinations",
+        + (f" (the gradient is not finite in {', '.join(worst)})" if worst and not beyond else "")
+        + "".join(f"; {told}" for told in beyond),
+        hint="give values with init={...}, check the priors and the data for impossible combinations"
+        if not beyond
+        else "the model is computed on devices that hold no more; on one device there is no such bound",
         where="init",
     )
 

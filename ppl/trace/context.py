@@ -18,7 +18,7 @@ from ir.dims import CHAIN, Dim, TensorType
 from ir.errors import Diagnostic, Source, Span
 from ir.graph import Value
 from ir.ops.create import Broadcast
-from ir.ops.sites import Deterministic, Factor, Observe, Sample
+from ir.ops.sites import Deterministic, Factor, Limit, Observe, Sample
 
 from ..dist.make import DistCall
 
@@ -90,6 +90,11 @@ class Context:
                 f'"{site}" is defined twice' + (f"; first at {first}" if first else ""), "use another name"
             )
         self.sites[site] = self.builder.where()
+
+
+def in_model() -> bool:
+    """Whether a model is being traced."""
+    return bool(_contexts.get())
 
 
 def current_context() -> Context:
@@ -181,6 +186,19 @@ def deterministic(
         value = conform(context, name, value, context.dims(dims))
     context.claim(name)
     return context.builder.emit(Deterministic(name, generated, saved), value)
+
+
+def limit(name: str, value: Value, bound: float, what: str, hint: str) -> None:
+    """A number beyond whose bound the model cannot be computed: where its density is NaN, a run says which one it was.
+
+    The site's name gets a number where it is taken.
+    """
+    context, count, site = current_context(), 1, name
+    while site in context.sites:
+        count += 1
+        site = f"{name}_{count}"
+    context.claim(site)
+    context.builder.emit(Limit(site, float(bound), what, hint), value)
 
 
 def conform(context: Context, name: str, value: Value, dims: tuple[Dim, ...]) -> Value:

@@ -30,6 +30,7 @@ WITHOUT_EXAMPLES = {
     "observe": "a pass replaces it before anything runs",
     "factor": "a pass replaces it before anything runs",
     "deterministic": "a pass replaces it before anything runs",
+    "limit": "a pass replaces it before anything runs",
     "stop_gradient": "it is the identity, and its gradient is not",
     "truncated_normal_quantile": "a draw's, without a gradient: tests/ppl/test_dist_draws.py",
     "scan": "its region runs in the backend: tests/ops/test_scan.py",
