@@ -10,6 +10,7 @@ from .ask.memory_price import MemoryPrice, format_memory_price, memory_price
 from .ask.prices import prices
 from .ask.where import Where, format_where, where
 from .cost import Costs, evaluate
+from .fastest import fastest
 from .machine import Machine
 from .make import make_plan
 from .memory import peak_bytes
@@ -48,6 +49,7 @@ __all__ = [
     "dot_text",
     "evaluate",
     "explain",
+    "fastest",
     "format_diff",
     "format_memory_price",
     "format_plan",

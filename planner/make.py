@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ir.errors import Diagnostic
 from ir.graph import Node, Program
 from ir.layout import WHOLE, Layout
 from ir.mesh import Mesh
@@ -39,6 +40,7 @@ def make_plan(
     seconds: float = 60.0,
     recompute: bool | Sequence[Again] = True,
     copies: float = 0.0,
+    explain: bool = True,
 ) -> Plan:
     """The plan of least predicted time, proven least unless `prediction.how` says that the search was stopped.
 
@@ -50,7 +52,7 @@ def make_plan(
     the backward pass needs may be computed a second time instead of being kept, unless `recompute` is false or says
     what is computed again in any case; the plan is then for `plan.applied(program)`. `copies` counts the vectors like
     the latents that a sampler holds beside the program. Raises `Diagnostic` for an order that cannot be meant, for
-    orders that contradict each other and for a budget that nothing fits.
+    orders that contradict each other and for a budget that nothing fits (without `explain` in few words, at once).
     """
     if not isinstance(machine, Machine):
         machine = Machine.load(machine or "laptop")
@@ -69,10 +71,16 @@ def make_plan(
     problem = Problem.of(program, costs, question)
     plan, proven = problem.search()
     if plan is None:
-        raise problem.too_small(proven)
+        raise problem.too_small(proven) if explain else too_large(program, budget)
     if wishes:
         return with_preferences(plan, wishes, problem.solve_under)
     return plan
+
+
+def too_large(program: Program, budget: float) -> Diagnostic:
+    """A budget that nothing fits, for whoever has another program to try."""
+    message = f"no plan of '{program.name}' fits into {budget:,.0f} B per device"
+    return Diagnostic("plan", message, where="memory")
 
 
 def _peak(plan: Plan) -> float:

@@ -24,7 +24,7 @@ from ir.plan import Plan
 
 from .cost import Costs
 from .machine import Machine
-from .make import make_plan
+from .make import make_plan, too_large
 from .orders import Order, Preference, parse_order
 from .problem import KEEP_SMALL, Problem, Question
 from .recompute import Again, asked_again
@@ -131,13 +131,14 @@ def search_mesh(
     recompute: bool | Sequence[Again] = True,
     copies: float = 0.0,
     axes: int = 3,
+    explain: bool = True,
 ) -> MeshSearch:
     """The plan of least predicted time over all shapes of `devices` devices with at most `axes` axes.
 
     Searched are the shapes of `mesh_shapes`; of shapes with plans of equal price the one with fewer axes is taken. Pins
     may name axes: shapes without them are struck off; preferences are heard on the best shape, they do not choose it.
     The other arguments are those of `make_plan`; `seconds` limits each search of a shape. Raises `Diagnostic` where no
-    shape can be meant and where no plan of any shape fits the memory.
+    shape can be meant and where no plan of any shape fits the memory (without `explain` in few words, at once).
     """
     if not isinstance(machine, Machine):
         machine = Machine.load(machine or "laptop")
@@ -172,6 +173,8 @@ def search_mesh(
         else:
             tried.append(Tried(mesh, None, f"struck off: no plan is faster than {seconds_text(_seconds(best))}"))
     if best is None:
+        if posed is not None and not explain:
+            raise too_large(program, budget)
         raise refused[-1] if posed is None else _too_small(devices, posed, len(tried), refuted)
     if len(firm) < len(orders):
         best = make_plan(

@@ -91,14 +91,14 @@ class Schedule:
 
     def _body(self, program: Program, prefix: str, platform: str) -> None:
         fusion = Fusion.of(program, platform)
-        made = {v.name: n for n in program.nodes for v in n.results}
+        made, since = {v.name: n for n in program.nodes for v in n.results}, self.steps
         for node, packed in [(n, None) for n in program.nodes] if prefix else in_order(program, platform, fusion):
             if packed is not None:
                 self.at[packing(node, packed)] = self.steps, self.steps
                 self.what.append(("pack", node.key))
                 continue
             if node.op.regions():
-                self._region(node, platform)
+                self._region(node, platform, since)
                 self._pack(node, packed_by_scan(node, made), self.at[node.key])
                 continue
             if fusion.is_stored(node):
@@ -119,7 +119,7 @@ class Schedule:
         self._write_over(program, fusion)
         self._let_go(program, fusion, kernels, set() if prefix else set(places(originals(program))))
 
-    def _region(self, node: Node, platform: str) -> None:
+    def _region(self, node: Node, platform: str, since: int) -> None:
         (region,), start = node.op.regions(), self.steps
         carried = set(region.ties.values())
         for outer, inner in zip(node.operands, node.op.region_operands(), strict=True):  # type: ignore[attr-defined]
@@ -130,11 +130,14 @@ class Schedule:
         self.at[node.key] = start, self.steps - 1
         for i, value in enumerate(node.results):
             stacked = value.type != region.results[node.op.result_from(i)].type  # type: ignore[attr-defined]
-            self._make(value, self.zeros(start) if stacked else self.steps - 1)
+            self._make(value, self.zeros(since, start) if stacked else self.steps - 1)
 
-    def zeros(self, start: int) -> int:
-        """When the memory of what a scan stacks begins: XLA makes zeros for all scans at once, before the first."""
-        return next((step for step, (what, _) in enumerate(self.what) if what == "enter"), start)
+    def zeros(self, since: int, start: int) -> int:
+        """When the memory of what a scan stacks begins: XLA makes zeros for all scans at once, before the first.
+
+        All scans of the program, or of one region, which begins with the step `since`: a trip makes its own.
+        """
+        return next((step for step in range(since, self.steps) if self.what[step][0] == "enter"), start)
 
     def _pack(self, node: Node, operands: Iterable[int], span: Span) -> None:
         for index in operands:

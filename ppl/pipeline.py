@@ -12,6 +12,7 @@ from ir.graph import Program
 from ir.mesh import Mesh
 from ir.passes.align_transforms import align_transforms
 from ir.passes.batch_over import batch_over
+from ir.passes.checkpoint import CHOICES, Choice, checkpoint, is_open, keep_all
 from ir.passes.differentiate import differentiate
 from ir.passes.eliminate_dead import eliminate_dead
 from ir.passes.expand import informed, log_density
@@ -36,8 +37,11 @@ STAGES = ("model", "recentred", "density", "hoisted", "prologue", "gradient", "b
 Show = Callable[[str, Program], None]
 
 
-def stages(bound: Bound, chains: int | None = None) -> Iterator[tuple[str, Program]]:
-    """Every stage of a bound model's programs, by name; `batched` only when a number of chains is given."""
+def stages(bound: Bound, chains: int | None = None, choice: Choice = keep_all) -> Iterator[tuple[str, Program]]:
+    """Every stage of a bound model's programs, by name; `batched` only when a number of chains is given.
+
+    `choice` says how many states scans keep for the gradient, where the model leaves that open.
+    """
     yield "model", bound.program
     sites = recentre(bound.program)
     yield "recentred", sites
@@ -47,7 +51,7 @@ def stages(bound: Bound, chains: int | None = None) -> Iterator[tuple[str, Progr
     prologue, main = hoist(density)
     yield "prologue", prologue
     yield "hoisted", main
-    gradient = simplify(differentiate(main, [i.name for i in main.inputs_of("latent")]))
+    gradient = simplify(differentiate(checkpoint(main, choice), [i.name for i in main.inputs_of("latent")]))
     gradient = simplify(take_reciprocals(align_transforms(gradient)))
     yield "gradient", gradient
     if chains is not None:
@@ -66,9 +70,20 @@ def metric_stages(bound: Bound) -> tuple[Program, Program]:
     return prologue, simplify(take_reciprocals(align_transforms(made)))
 
 
-def program_at(bound: Bound, stage: str, chains: int | None = None) -> Program:
+def gradients(bound: Bound, chains: int | None = None) -> list[Program]:
+    """The gradient's program (over `chains` chains), verified, as often as there are choices that the plan has to make.
+
+    There is one, unless a scan leaves open how many states it keeps (`ir.passes.checkpoint`).
+    """
+    stage = "gradient" if chains is None else "batched"
+    open_ = is_open(bound.program) and is_open(program_at(bound, "hoisted"))
+    choices = CHOICES if open_ else CHOICES[:1]
+    return [program_at(bound, stage, chains, choice) for choice in choices]
+
+
+def program_at(bound: Bound, stage: str, chains: int | None = None, choice: Choice = keep_all) -> Program:
     """The program at one stage, verified."""
-    for name, program in stages(bound, chains if chains is not None or stage != "batched" else 4):
+    for name, program in stages(bound, chains if chains is not None or stage != "batched" else 4, choice):
         if name == stage:
             verify(program)
             return program
@@ -161,4 +176,4 @@ def compile(
     return Posterior(bound, plan.request if plan is not None else PlanRequest.make(mesh))
 
 
-__all__ = ["STAGES", "batch", "compile", "keep", "plan", "program_at", "stages"]
+__all__ = ["STAGES", "batch", "compile", "gradients", "keep", "plan", "program_at", "stages"]

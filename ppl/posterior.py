@@ -20,6 +20,7 @@ from ir.layout import Layout
 from ir.ops.fft import Fourier
 from ir.passes.align_transforms import align_transforms
 from ir.passes.bands import FIELD, GAIN, Bands, banded
+from ir.passes.checkpoint import is_open
 from ir.passes.expand import log_density, predict, prior, unconstrain_given
 from ir.passes.recentre import recentre
 from ir.passes.simplify import simplify
@@ -27,7 +28,7 @@ from ir.verify import verify
 
 from .bind import Bound
 from .execute import Executable
-from .pipeline import batch, keep, metric_stages, stages
+from .pipeline import batch, gradients, keep, metric_stages, stages
 from .request import PlanRequest
 
 if TYPE_CHECKING:
@@ -75,13 +76,18 @@ class Posterior:
         """
         key = chains, copies, reproducible
         if key not in self._gradients:
-            program = self.programs["gradient"]
+            programs = self._open_gradients
             if chains is not None:
-                program = batch(program, chains)
-                verify(program)
-            plan = dataclasses.replace(self.request, copies=copies).solve(program)
+                programs = [verify(batch(program, chains)) for program in programs]
+            request = dataclasses.replace(self.request, copies=copies)
+            program, plan = request.fastest(programs)
             self._gradients[key] = Executable(program, plan, self.devices, reproducible)
         return self._gradients[key]
+
+    @cached_property
+    def _open_gradients(self) -> list[Program]:
+        """The gradient's program by the choices that the plan has to make: mostly one."""
+        return gradients(self.bound) if is_open(self.programs["hoisted"]) else [self.programs["gradient"]]
 
     @cached_property
     def metric_programs(self) -> tuple[Program, Program]:

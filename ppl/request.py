@@ -67,10 +67,17 @@ class PlanRequest:
             machine = planner.Machine.load(machine or "laptop")
         return cls(mesh, machine, memory, tuple(found), recompute=recompute)
 
-    def solve(self, program: Program, fixed: Mapping[str, Layout] | None = None, *, pins: bool = True) -> Plan:
-        """The best plan of a program, verified."""
+    def solve(
+        self,
+        program: Program,
+        fixed: Mapping[str, Layout] | None = None,
+        *,
+        pins: bool = True,
+        explain: bool = True,
+    ) -> Plan:
+        """The best plan of a program, verified; `explain` as in `planner.make_plan`."""
         arguments = self.arguments if pins else {**self.arguments, "pins": ()}
-        plan = planner.make_plan(program, self.mesh, fixed=fixed or {}, **arguments)
+        plan = planner.make_plan(program, self.mesh, fixed=fixed or {}, explain=explain, **arguments)
         verify_plan(program, plan)
         return plan
 
@@ -80,11 +87,15 @@ class PlanRequest:
         found = {name: getattr(self, name) for name in ("machine", "memory", "pins", "copies")}
         return {**found, "recompute": True if self.recompute is None else self.recompute}
 
-    def search(self, program: Program, devices: int) -> planner.MeshSearch:
+    def search(self, program: Program, devices: int, explain: bool = True) -> planner.MeshSearch:
         """The best plan of a program on any shape of a number of devices, verified."""
-        found = planner.search_mesh(program, devices, **self.arguments)
+        found = planner.search_mesh(program, devices, explain=explain, **self.arguments)
         verify_plan(program, found.plan)
         return found
+
+    def fastest(self, programs: Sequence[Program]) -> tuple[Program, Plan]:
+        """The best plan of whichever of the programs is fastest, with that program."""
+        return planner.fastest(programs, lambda program, explain: self.solve(program, explain=explain))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,23 +107,36 @@ class PlannedModel:
     chains: int = 4
     search: planner.MeshSearch | None = None
     """The search that found the mesh of `request`, where only a number of devices was given."""
+    searched_program: Program | None = None
+    """What that search planned."""
 
     @classmethod
     def searched(cls, bound: Bound, request: PlanRequest, devices: int, chains: int = 4) -> PlannedModel:
         """The best plan on any shape of a number of devices; the mesh of `request` is the best one's."""
         asked = cls(bound, request, chains)
-        found = request.search(asked.program, devices)
-        return cls(bound, dataclasses.replace(request, mesh=found.plan.mesh), chains, found)
+        program, found = planner.fastest(asked.programs, lambda p, explain: request.search(p, devices, explain))
+        return cls(bound, dataclasses.replace(request, mesh=found.plan.mesh), chains, found, program)
 
     @cached_property
+    def programs(self) -> list[Program]:
+        """The gradient's program by the choices that the plan has to make: mostly one (see `pipeline.gradients`)."""
+        from .pipeline import gradients
+
+        return gradients(self.bound, self.chains)
+
+    @property
     def program(self) -> Program:
-        from .pipeline import program_at
+        return self.programs[0] if len(self.programs) == 1 else self._chosen[0]
 
-        return program_at(self.bound, "batched", self.chains)
+    @property
+    def plan(self) -> Plan:
+        return self._chosen[1]
 
     @cached_property
-    def plan(self) -> Plan:
-        return self.search.plan if self.search is not None else self.request.solve(self.program)
+    def _chosen(self) -> tuple[Program, Plan]:
+        if self.search is not None and self.searched_program is not None:
+            return self.searched_program, self.search.plan
+        return self.request.fastest(self.programs)
 
     def pin(self, value: str, layout: str | None = None, /, **split: str) -> PlannedModel:
         """The plan with a value's layout fixed: `pin("delta", x="row")` or `pin("delta", "whole")`."""

@@ -34,12 +34,17 @@ def keep_all(steps: int) -> int:
 
 def keep_third(steps: int) -> int:
     """About a third of the states at once: two thirds of the steps run twice."""
-    return math.ceil(steps / 3)
+    return steps // 3 + 1
 
 
 def keep_least(steps: int) -> int:
-    """Two levels of least memory, about 2 sqrt(n) states: nearly all steps run twice."""
-    return max(1, round(math.sqrt(steps)))
+    """Two levels of least memory, about 2 sqrt(n) states: nearly all steps run twice.
+
+    A divisor of the steps near sqrt(n) is taken where there is one: then nothing has to be cut off and joined again.
+    """
+    root = math.sqrt(steps)
+    near = [k for k in range(1, steps + 1) if steps % k == 0 and root / 1.5 <= k <= root * 1.5]
+    return min(near, key=lambda k: steps / k + k, default=max(1, round(root)))
 
 
 CHOICES: tuple[Choice, ...] = (keep_all, keep_third, keep_least)

@@ -275,6 +275,7 @@ class Scan(Node):
     step: Name
     dim: Name
     body: tuple[Sample | Define, ...]
+    annotations: tuple[Annotation, ...] = ()
 
 
 @dataclass(frozen=True)

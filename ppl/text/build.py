@@ -178,8 +178,8 @@ class Build(Transformer_NonRecursive):
         return ast.Annotation(name, arguments or (), span=self._span(at))
 
     def scan(self, at, children):
-        step, dim, *body = [child for child in children if child is not None]
-        return ast.Scan(step, dim, tuple(body), span=self._span(at))
+        step, dim, *body, annotations = [child for child in children if child is not None]
+        return ast.Scan(step, dim, tuple(body), annotations, span=self._span(at))
 
     def step_sample(self, at, children):
         (name, dims), distribution, init, annotations = children

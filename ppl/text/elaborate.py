@@ -22,11 +22,11 @@ from ..trace.context import Context, DimSpec
 from ..trace.functions import FUNCTIONS, unknown_function
 from ..trace.model import Model
 from . import ast
+from .annotations import read_annotations
 from .elaborate_scan import Steps, elaborate_scan
 from .parse import parse
 
 _RULES = ("freq", "rfreq", "alias")
-_ANNOTATIONS = {"noncentered": 0, "where": 1, "nosave": 0}
 
 
 def load(path: str | Path) -> Model:
@@ -229,7 +229,7 @@ class _Elaboration:
             raise self.at(s.name.span, f"'{name}' is the name of a dim", "use another name for the quantity")
         if isinstance(s, ast.Factor):
             value = as_value(self.expr(s.value))
-            self.annotations(s, ())
+            read_annotations(self, s, ())
             trace.factor(name, value)
             return
         if name in self.data and isinstance(s, ast.Define):
@@ -240,7 +240,7 @@ class _Elaboration:
             _known_dim(d, self.context.specs)
         dims = tuple(d.text for d in s.dims)
         if isinstance(s, ast.Define):
-            flags = self.annotations(s, ("nosave",))
+            flags = read_annotations(self, s, ("nosave",))
             value = as_value(self.expr(s.value))
             self.context.builder.span = s.value.span
             self.check_dims(name, s.value, value, dims)
@@ -290,7 +290,7 @@ class _Elaboration:
             message = f'"{name}" is declared with dims [{own}], but stands here with [{", ".join(dims)}]'
             raise self.at(s.name.span, message, f"write {name}[{own}]" if own else f"write {name}")
         call = self.distribution(s.distribution, name, dims)
-        flags = self.annotations(s, ("noncentered", "where"))
+        flags = read_annotations(self, s, ("noncentered", "where"))
         self.context.builder.span = s.span
         if name in self.data:
             if s.generated:
@@ -304,30 +304,6 @@ class _Elaboration:
         if "where" in flags:
             raise self.at(s.span, f'@where marks missing observations, but "{name}" is not data', "declare it as data")
         self.names[name] = trace.sample(name, call, dims, noncentered="noncentered" in flags, generated=s.generated)
-
-    def annotations(self, s: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for a in s.annotations:
-            name = a.name.text
-            if name not in allowed:
-                near = difflib.get_close_matches(name, _ANNOTATIONS, 1)
-                if name in _ANNOTATIONS:
-                    hint = "it stands on a quantity with =" if name == "nosave" else "it stands on a quantity with ~"
-                else:
-                    known = "the annotations are @noncentered, @where(mask) and @nosave"
-                    hint = f"did you mean @{near[0]}?" if near else known
-                raise self.at(a.span, f"@{name} is not an annotation that can stand here", hint)
-            if name in found:
-                raise self.at(a.span, f"@{name} stands twice", "take one of them away")
-            if len(a.arguments) != _ANNOTATIONS[name]:
-                hint = (
-                    "write @where(mask), with the condition that holds where there are data"
-                    if name == "where"
-                    else f"write @{name}"
-                )
-                raise self.at(a.span, f"@{name} cannot stand with {len(a.arguments)} arguments", hint)
-            found[name] = as_value(self.expr(a.arguments[0])) if a.arguments else True
-        return found
 
     def distribution(self, d: ast.Distribution, name: str, dims: tuple[str, ...]) -> Any:
         """The call of a distribution for the quantity `name[dims]`."""

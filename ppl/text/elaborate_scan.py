@@ -6,6 +6,7 @@ there is no such entry, so the statement has an `init`, which stands in its plac
     h[t] ~ Normal(a * h[t - 1] + b * h[t - 2], s)  init Normal(0, 1)        # init at the first two steps
 
 Tensors from outside that have the scan's dim are read as `x[t]`; everything else is the same at each step.
+`} @checkpoint(every = 8)` says how many states a gradient keeps, `} @checkpoint` leaves that to the planner.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ..trace import context as trace
 from ..trace.functions import FUNCTIONS
 from ..trace.scan import Step, scan
 from . import ast
+from .annotations import read_annotations
 
 if TYPE_CHECKING:
     from .elaborate import _Elaboration
@@ -44,7 +46,9 @@ def elaborate_scan(model: _Elaboration, s: ast.Scan) -> None:
             number = constant(UNREAD, context.builder.real)
             carry[_key(name, k)] = context.builder.emit(Broadcast(dims), number) if dims else number
     observed = {x.name.text: model.names[x.name.text] for x in s.body if x.name.text in model.data}
-    model.names |= scan(s.dim.text, steps.body, carry, observed)
+    told = read_annotations(model, s, ("checkpoint",))
+    context.builder.span = s.span
+    model.names |= scan(s.dim.text, steps.body, carry, observed, checkpoint=told.get("checkpoint", False))
 
 
 def _key(name: str, lag: int) -> str:
@@ -162,7 +166,7 @@ class Steps:
         model, name, left = self.model, s.name.text, tuple(d.text for d in s.dims)
         begins = self._check_lags(s)
         if isinstance(s, ast.Define):
-            flags = model.annotations(s, ("nosave",))
+            flags = read_annotations(model, s, ("nosave",))
             value = self._value(s, s.value, left)
             if s.init is not None:
                 begin = self._value(s, s.init, left)
@@ -172,7 +176,7 @@ class Steps:
         call = model.distribution(s.distribution, name, left)
         if s.init is not None:
             call = self._begin(s, begins, model.distribution(s.init, name, left), call)
-        flags = model.annotations(s, ("noncentered", "where"))
+        flags = read_annotations(model, s, ("noncentered", "where"))
         model.context.builder.span = s.span
         if name in model.data:
             if "noncentered" in flags:

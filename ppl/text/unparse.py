@@ -53,7 +53,7 @@ def statement(node: ast.Statement) -> str:
             return f"factor {node.name} = {expr(node.value)}{annotations(node)}"
         case ast.Scan():
             body = "".join(f"  {variable(inner)}\n" for inner in node.body)
-            return f"scan {node.step} in {node.dim} {{\n{body}}}"
+            return f"scan {node.step} in {node.dim} {{\n{body}}}{annotations(node)}"
 
 
 def variable(node: ast.Sample | ast.Define) -> str:
@@ -86,7 +86,7 @@ def distribution(node: ast.Distribution) -> str:
     return f"{node.name}{bracketed(node.event)}({listed(node.arguments)})"
 
 
-def annotations(node: ast.Sample | ast.Define | ast.Factor) -> str:
+def annotations(node: ast.Sample | ast.Define | ast.Factor | ast.Scan) -> str:
     written = (f"@{a.name}" + (f"({listed(a.arguments)})" if a.arguments else "") for a in node.annotations)
     return "".join("  " + text for text in written)
 

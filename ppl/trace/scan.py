@@ -24,6 +24,7 @@ from ir.build_scan import ScanBuilder
 from ir.dims import TensorType
 from ir.errors import Diagnostic
 from ir.graph import Value
+from ir.ops.control import AUTO
 from ir.ops.create import Broadcast
 from ir.ops.sites import Site
 
@@ -63,15 +64,25 @@ class Step:
 
 
 def scan(
-    dim: str, body: Body, carry: Mapping[str, Value | float], through: Mapping[str, Value] | None = None
+    dim: str,
+    body: Body,
+    carry: Mapping[str, Value | float],
+    through: Mapping[str, Value] | None = None,
+    *,
+    checkpoint: int | bool = False,
 ) -> dict[str, Value]:
     """Runs `body(step, carry, slices) -> (new carry, outputs)` for each entry of `dim` in turn.
 
     carry: what each step hands to the next, by name, with its value before the first step; a number takes the dims of
     what the body hands on. through: tensors with `dim`; the body gets its step's entries. Statements in the body stand
     for one step: their dims are without `dim`. Returns the outputs with `dim`.
+
+    checkpoint: how many steps lie between two states that a gradient keeps; those between are run again, so that of n
+    steps, n / checkpoint + checkpoint states take memory. True: the planner chooses the number by the memory that
+    there is. False: all states are kept.
     """
     context = current_context()
+    every = _every(checkpoint, context)
     size = context.dim(dim)
     if not callable(body):
         raise context.error(f"the body of a scan is a function, but got {type(body).__name__}", _BODY)
@@ -86,16 +97,30 @@ def scan(
             )
     wanted = {name: _type_of(x, context) for name, x in starts.items()}
     numbers = [name for name, x in starts.items() if not isinstance(x, Value)]
+
+    def trace() -> _Trace:
+        builder = ScanBuilder(context.builder, size, every=every)
+        return _Trace(context, builder, body, starts, through, wanted)
+
     for _ in range(ROUNDS if numbers else 0):
         with context.builder.rehearse():
-            found = _Trace(context, ScanBuilder(context.builder, size), body, starts, through, wanted).types()
+            found = trace().types()
         if all(found[name] == wanted[name] for name in numbers):
             break
         wanted |= {name: found[name] for name in numbers}
-    return _Trace(context, ScanBuilder(context.builder, size), body, starts, through, wanted).run()
+    return trace().run()
 
 
 _BODY = "as in `def step(t, last, now): …; return {'x': x}, {}`"
+
+
+def _every(checkpoint: int | bool, context: Context) -> int:
+    if isinstance(checkpoint, bool):
+        return AUTO if checkpoint else 0
+    if not isinstance(checkpoint, int) or checkpoint < 1:
+        hint = "give checkpoint=8 to keep every eighth state, or checkpoint=True to have the number chosen"
+        raise context.error(f"checkpoint={checkpoint!r} is no number of steps: it is whole and at least 1", hint)
+    return checkpoint
 
 
 def _type_of(x: Value | float, context: Context) -> TensorType:
