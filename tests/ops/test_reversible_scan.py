@@ -24,6 +24,7 @@ from ir.ops.sites import Factor
 from ir.passes.batch_over import batch_over
 from ir.passes.drop_inverses import drop_inverses
 from ir.passes.eliminate_dead import eliminate_dead
+from ir.passes.round_trip import round_trip
 from ir.serial import from_json, to_json
 from ir.text import parse_program, print_program
 from ir.verify import verify, verify_plan
@@ -102,6 +103,23 @@ def test_a_field_on_a_mesh_has_the_gradient_of_the_whole(mesh):
     outputs = {n: spec(v.type, plan.output_layout(program, n)) for n, v in program.outputs}
     body = jax.jit(spmd(lower(program, plan), mesh, devices, inputs, outputs))
     assert_same(body.lower(*arguments).compile(QUICK)(*arguments), compiled(program)(*arguments))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_inverses_bring_the_first_state_back(name):
+    program = SYSTEMS[name].program(11, True, reverse=True)
+    found = run(verify(round_trip(program)), SYSTEMS[name].arguments(11))
+    for i in range(2):
+        np.testing.assert_allclose(found[f"undone:scan:{i}"], found[f"first:scan:{i}"], rtol=1e-12, atol=1e-13)
+
+
+def test_a_wrong_inverse_does_not():
+    with Builder("wrong", "f64") as b:
+        x = b.input("x", SCALAR, "latent")
+        (last,), _ = scan("t", lambda c, *_: ((c[0] + 0.1,), ()), [x], length=3, inverse=lambda c, *_: (c[0] - 0.2,))
+        program = b.finish({"log_density": last})
+    found = run(verify(round_trip(program)), {"x": np.array(1.0)})
+    assert found["undone:scan:0"] == pytest.approx(found["first:scan:0"] - 0.3)
 
 
 # --- programs ---
