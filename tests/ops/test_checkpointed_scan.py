@@ -18,11 +18,11 @@ from ir.passes.checkpoint import CHOICES, checkpoint, is_open, keep_all, keep_le
 from ir.passes.differentiate import differentiate
 from ir.serial import from_json, to_json
 from ir.text import parse_program, print_program
-from ir.verify import verify, verify_plan
+from ir.verify import verify
 from planner import make_plan, peak_bytes
 from tests.ir.interpret import run
 
-from .leapfrog import SYSTEMS, assert_same, compiled, gradient
+from .leapfrog import SYSTEMS, assert_same, compiled, gradient, on_mesh
 
 STEPS = 23
 
@@ -84,15 +84,18 @@ def test_a_scan_without_checkpoints_stays_as_it_is():
     assert checkpoint(SYSTEMS["kepler"].program(5, every=9)) == program
 
 
-def test_it_prints_parses_travels_and_is_planned_on_a_mesh():
+def test_it_prints_parses_and_travels_as_json():
     program = SYSTEMS["field"].program(11, every=3)
     assert "every=3" in print_program(program)
-    made = gradient(program)
-    for p in (program, made):
+    for p in (program, gradient(program)):
         assert parse_program(print_program(p)) == p
         assert from_json(to_json(p)) == p
-    plan = make_plan(made, Mesh.parse("row=2,col=2"), memory=0, keep_small=0)
-    verify_plan(made, plan)
+
+
+def test_a_field_on_a_mesh_has_the_gradient_of_the_whole():
+    program = gradient(SYSTEMS["field"].program(11, every=3))
+    arguments = [SYSTEMS["field"].arguments(11)[i.name] for i in program.inputs]
+    assert_same(on_mesh(program, "row=2,col=2", arguments), compiled(program)(*arguments))
 
 
 def test_a_batch_has_the_gradients_of_its_members():

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 import pytest
 
-from backend_cuda import device_mesh, lower, spec, spmd
 from ir.build import Builder, emit
 from ir.dims import Dim, TensorType
 from ir.errors import Diagnostic
@@ -31,8 +30,7 @@ from ir.verify import verify, verify_plan
 from planner import make_plan
 from tests.ir.interpret import run
 
-from .cases import QUICK
-from .leapfrog import SYSTEMS, assert_same, compiled, gradient
+from .leapfrog import SYSTEMS, assert_same, compiled, gradient, on_mesh
 
 SCALAR = TensorType((), "f64")
 
@@ -94,15 +92,7 @@ def test_memory_does_not_grow_with_the_number_of_steps(inverse):
 def test_a_field_on_a_mesh_has_the_gradient_of_the_whole(mesh):
     program = gradient(SYSTEMS["field"].program(9, True))
     arguments = [SYSTEMS["field"].arguments(9)[i.name] for i in program.inputs]
-    mesh = Mesh.parse(mesh)
-    plan = make_plan(program, mesh, memory=0, keep_small=0, pins=["p:x=row", "x:y=row"])
-    verify_plan(program, plan)
-    assert plan.collectives(program)
-    devices = device_mesh(mesh, jax.devices()[: mesh.devices])
-    inputs = tuple(spec(i.type, plan.layouts[i.name]) for i in program.inputs)
-    outputs = {n: spec(v.type, plan.output_layout(program, n)) for n, v in program.outputs}
-    body = jax.jit(spmd(lower(program, plan), mesh, devices, inputs, outputs))
-    assert_same(body.lower(*arguments).compile(QUICK)(*arguments), compiled(program)(*arguments))
+    assert_same(on_mesh(program, mesh, arguments), compiled(program)(*arguments))
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
