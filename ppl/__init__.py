@@ -40,6 +40,9 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
+_PACKAGES = ("cosmo",)
+"""Parts of the library with names of their own, as ppl.cosmo.growth."""
+
 _OWN_NAMES = {"map": "map_"}
 """What would shadow a builtin in its own module."""
 
@@ -67,6 +70,8 @@ def __getattr__(name: str) -> Any:
         found = getattr(importlib.import_module(_HOME[name]), _OWN_NAMES.get(name, name))
         globals()[name] = found
         return found
+    if name in _PACKAGES:
+        return importlib.import_module(f"ppl.{name}")
     if name.startswith("_"):
         raise AttributeError(f"module 'ppl' has no attribute '{name}'")
     dists, functions = importlib.import_module("ppl.dist"), importlib.import_module("ppl.trace.functions")
@@ -86,4 +91,4 @@ def _near(name: str) -> str:
 
 def __dir__() -> list[str]:
     dists, functions = importlib.import_module("ppl.dist"), importlib.import_module("ppl.trace.functions")
-    return sorted({*_HOME, *dists.__all__, *functions.FUNCTIONS})
+    return sorted({*_HOME, *_PACKAGES, *dists.__all__, *functions.FUNCTIONS})

@@ -1,4 +1,4 @@
-"""Functions of values, compiled for one device: `evaluate(f, {"a": array})` gives what f returns, and gradients."""
+"""Functions of values, compiled for one device: `evaluate(f, {"a": array})` gives what f returns."""
 
 from __future__ import annotations
 
@@ -19,27 +19,48 @@ from ir.passes.differentiate import differentiate
 from ir.passes.simplify import simplify
 from ir.plan import Plan
 
-POINTS = "point"
-"""The dim of every array of one dim."""
+DIMS = {"knots": "knot", "weights": "weight"}
+"""The dim of an input with one dim, by its name; of others it is `point`."""
 
 
-def evaluate(
-    f: Callable[..., Mapping[str, Value]], inputs: Mapping[str, Any], real: str = "f64", gradient_of: str = ""
-) -> dict[str, np.ndarray]:
-    """The outputs of f(**values) by name; with `gradient_of` also `grad:NAME` of that output in every input."""
-    dtype = {"f32": np.float32, "f64": np.float64}[real]
-    arrays = {n: np.asarray(x, dtype) for n, x in inputs.items()}
-    with Builder("cosmology", real) as b:
-        values = {n: b.input(n, TensorType(_dims(x), real), "latent") for n, x in arrays.items()}
-        program = b.finish(f(**values))
-    if gradient_of:
-        program = differentiate(program, list(arrays), gradient_of)
-    return run(simplify(program), arrays)
+class Compiled:
+    """f(**values) compiled for inputs of the shapes of `like`; called with inputs, it gives the outputs by name.
+
+    With `gradient_of` also `grad:NAME`, the gradient of that output in every input.
+    """
+
+    def __init__(
+        self,
+        f: Callable[..., Mapping[str, Value]],
+        like: Mapping[str, Any],
+        real: str = "f64",
+        gradient_of: str = "",
+    ):
+        self.dtype = {"f32": np.float32, "f64": np.float64}[real]
+        with Builder("cosmology", real) as b:
+            types = {n: TensorType(_dims(n, np.asarray(x)), real) for n, x in like.items()}
+            program = b.finish(f(**{n: b.input(n, t, "latent") for n, t in types.items()}))
+        if gradient_of:
+            program = differentiate(program, list(like), gradient_of)
+        self.program = simplify(program)
+        with jax.enable_x64(True):
+            arrays = [jax.ShapeDtypeStruct(t.shape, t.numpy) for t in types.values()]
+            self.function = jax.jit(lower(self.program, whole(self.program))).lower(*arrays).compile()
+
+    def __call__(self, **inputs: Any) -> dict[str, np.ndarray]:
+        arrays = [np.asarray(inputs[i.name], self.dtype) for i in self.program.inputs]
+        with jax.enable_x64(True):
+            return {name: np.asarray(x) for name, x in self.function(*arrays).items()}
 
 
-def run(program: Program, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The outputs of a program on one device."""
-    layouts, strategies = {}, {}
+def evaluate(f: Callable[..., Mapping[str, Value]], inputs: Mapping[str, Any], real: str = "f64") -> dict[str, Any]:
+    """The outputs of f(**values) by name."""
+    return Compiled(f, inputs, real)(**inputs)
+
+
+def whole(program: Program) -> Plan:
+    """The plan in which one device holds everything."""
+    layouts, strategies, outputs = {}, {}, {name: WHOLE for name, _ in program.outputs}
 
     def plan(part: Program) -> None:
         layouts.update({i.name: WHOLE for i in part.inputs})
@@ -50,13 +71,9 @@ def run(program: Program, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndar
                 plan(region)
                 outputs.update({f"{region.name}:{name}": WHOLE for name, _ in region.outputs})
 
-    outputs = {name: WHOLE for name, _ in program.outputs}
     plan(program)
-    with jax.enable_x64(True):
-        lowered = jax.jit(lower(program, Plan(Mesh(), layouts, strategies, {}, outputs)))
-        found = lowered(*(arrays[i.name] for i in program.inputs))
-        return {name: np.asarray(x) for name, x in found.items()}
+    return Plan(Mesh(), layouts, strategies, {}, outputs)
 
 
-def _dims(x: np.ndarray) -> tuple[Dim, ...]:
-    return (Dim(POINTS, x.shape[0]),) if x.ndim else ()
+def _dims(name: str, x: np.ndarray) -> tuple[Dim, ...]:
+    return (Dim(DIMS.get(name, "point"), x.shape[0]),) if x.ndim else ()
