@@ -36,6 +36,7 @@ from ir.op import Lookup, Map, Op, Strategy, facts
 from ir.ops.contract import Contract
 from ir.ops.fft import Fourier
 from ir.ops.gather import Gather, ScatterAdd
+from ir.ops.interpolate import Interp
 from ir.ops.linalg import Cholesky, TriangularSolve
 from ir.ops.pullback import Pullback
 from ir.ops.reduce import Reduction
@@ -192,7 +193,8 @@ def _work(op: Op, types: tuple[TensorType, ...]) -> tuple[float, float]:
 def work_of(op: Op, types: tuple[TensorType, ...]) -> str:
     """The class of work (`machine.WORK`) that an op is, by which machines tell rates apart."""
     if isinstance(op, Pullback):
-        return work_of(op.of, types[1:])
+        into_table = isinstance(op.of, Interp) and op.index > 0
+        return "scatter" if into_table else work_of(op.of, types[1:])
     if isinstance(op, Contract) and set(types[0].names) == set(types[1].names):
         return "reduce"  # a sum of products, and computed as one
     for kind, ops in _CLASSES.items():
@@ -205,7 +207,7 @@ _CLASSES: dict[str, tuple[type[Op], ...]] = {
     "matmul": (Contract,),
     "fft": (Fourier,),
     "reduce": (Reduction,),
-    "gather": (Gather,),
+    "gather": (Gather, Interp),
     "scatter": (ScatterAdd,),
     "linalg": (Cholesky, TriangularSolve),
 }

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from ir.errors import Diagnostic
 from ir.mesh import Mesh
+from ir.ops.interpolate import Interp
+from ir.ops.pullback import Pullback
 from planner import Machine
+from planner.cost import work_of
 from planner.curves import Curve, curve_of, share
 from planner.machine import KINDS, Link, Rates
 from planner.machine_file import machine_of, machine_text
@@ -234,3 +237,10 @@ def test_parsed_tables_may_come_from_anywhere():
     table = {"device": {"f32": 1, "f64": 1, "memory_bandwidth": 1}}
     table["inside"] = {"alpha": dict.fromkeys(KINDS, 1e-9), "beta": dict.fromkeys(KINDS, 1e12)}
     assert machine_of(table, "made up").name == "made up"
+
+
+def test_a_table_is_priced_as_look_ups_and_its_gradient_as_sums_into_it():
+    op, types = Interp.examples()[0]
+    result = op.result(*types)
+    work = [work_of(Pullback(op, i), (result, *types)) for i in range(3)]
+    assert [work_of(op, types), *work] == ["gather", "gather", "scatter", "scatter"]
