@@ -16,6 +16,7 @@ from ..trace.functions import sqrt
 from .background import hubble
 from .box import Box
 from .cosmology import Cosmology
+from .double import double
 from .growth import Growth, growth
 from .lpt import Displacements, Vector
 from .power import power_table
@@ -41,17 +42,18 @@ def linear_modes(
     made = growth or _growth(cosmo)
     power = power or power_table(cosmo, growth=made, wiggles=wiggles)
     k = sqrt(box.squared()) * (1 / box.cell)
-    amplitude = sqrt(power(k) * (1 / box.volume)) * _real(1.0 / made.D1(1.0))
+    amplitude = sqrt(power(k) * (1 / box.volume)) * _real(1.0 / made.D1(double(1.0)))
     return amplitude * box.modes(white)
 
 
 def linear_field(modes: Value, box: Box, growth: Growth, a: Any = 1.0) -> Value:
     """The linear density contrast at a scale factor, from `linear_modes`."""
-    return box.field(_real(growth.D1(a)) * modes)
+    return box.field(_real(growth.D1(double(a))) * modes)
 
 
 def start(displacements: Displacements, growth: Growth, a: Any) -> tuple[Vector, Vector]:
     """(displacements [cells], momenta a^2 dx/dt [cells, H0 = 1]) of perturbation theory at a scale factor."""
+    a = double(a)
     turning = a * a * hubble(growth.cosmo, a)
     first, second = _real(growth.D1(a)), _real(growth.D2(a))
     momentum = _real(turning * growth.dD1(a)), _real(turning * growth.dD2(a))
