@@ -1,4 +1,4 @@
-"""Numbers of a model that must stay within bounds for it to be computed: which are exceeded, where, and what would do."""
+"""Numbers of a model that must stay within bounds for it to be computed: which are not, where, and what would do."""
 
 from __future__ import annotations
 

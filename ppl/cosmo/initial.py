@@ -1,7 +1,7 @@
 """Initial conditions: the linear density of white noise and a power spectrum, and where particles start.
 
-White noise w of variance 1 gives the modes delta_k = sqrt(P(k) / volume of a cell) w_k (transforms as NumPy's), whose power
-is P. Spectra here are those of the density divided by its growth D1, as `lpt` takes them.
+White noise w of variance 1 gives the modes delta_k = sqrt(P(k) / volume of a cell) w_k (transforms as NumPy's), whose
+power is P. Spectra here are those of the density divided by its growth D1, as `lpt` takes them.
 """
 
 from __future__ import annotations
