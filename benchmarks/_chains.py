@@ -6,7 +6,6 @@ the samplers differ. Each starts every latent uniform in (-2, 2), as ours do her
 
 from __future__ import annotations
 
-import statistics
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -23,8 +22,6 @@ from blackjax.adaptation.base import AdaptationInfo
 from numpyro.infer.hmc import hmc
 
 CHAINS, TARGET_ACCEPT = 4, 0.8
-COMPILATIONS = 3
-"""How often we and NumPyro compile anew; medians count."""
 Draws = dict[str, np.ndarray]
 
 
@@ -47,26 +44,21 @@ class Outcome:
 def ours(compiled: Callable[[], Any], options: Any, keep: tuple[str, ...], seed: int) -> Outcome:
     """`compiled` makes the posterior, which belongs to the compile time. The job is the run of the same posterior that
     follows: the first one compiles too."""
+    start, cpu = time.perf_counter(), time.process_time()
+    posterior = compiled()
     spent = {"warmup": 0, "draws": 0}
 
     def watch(stage: Any, done: int, info: Any) -> None:
         spent["warmup" if stage.phase(done) == "warm-up" else "draws"] += int(np.sum(info.leapfrogs))
 
     how = {"init": "uniform", "keep": keep, "predictive": False, "progress": False}
-    colds, walls = [], []
-    posterior: Any = None
-    for _ in range(COMPILATIONS):
-        start, cpu = time.perf_counter(), time.process_time()
-        posterior = compiled()
-        posterior.run(options, seed=seed, **how)
-        colds.append(time.process_time() - cpu)
-        walls.append(time.perf_counter() - start)
+    posterior.run(options, seed=seed, **how)
+    cold, wall = time.process_time() - cpu, time.perf_counter() - start
     cpu = time.process_time()
     result = posterior.run(options, seed=seed, watch=watch, **how)
     cpu = time.process_time() - cpu
     draws = {n: np.asarray(result[n]) for n in keep}
-    compiling = max(0.0, statistics.median(colds) - cpu)
-    return Outcome("ours", draws, spent["warmup"], spent["draws"], compiling, cpu, statistics.median(walls))
+    return Outcome("ours", draws, spent["warmup"], spent["draws"], max(0.0, cold - cpu), cpu, wall)
 
 
 def starts(posterior: Any, seed: int) -> Draws:
@@ -75,8 +67,24 @@ def starts(posterior: Any, seed: int) -> Draws:
     return {n: rng.uniform(-2, 2, (CHAINS, *t.shape)) for n, t in posterior.latents.items()}
 
 
+def our_compilation(compiled: Callable[[], Any], options: Any, keep: tuple[str, ...], seed: int, job: float) -> float:
+    """CPU seconds of compiling once more: of a new posterior's first run, less those of the job."""
+    cpu = time.process_time()
+    compiled().run(options, seed=seed, init="uniform", keep=keep, predictive=False, progress=False)
+    return max(0.0, time.process_time() - cpu - job)
+
+
 def numpyro_nuts(posterior: Any, warmup: int, draws: int, seed: int) -> list[Outcome]:
     """With its defaults: chains vectorised, and one after the other."""
+    return _both_ways(f"numpyro {numpyro.__version__}", _numpyro_chain(posterior, warmup, draws), posterior, seed)
+
+
+def numpyro_compilation(posterior: Any, warmup: int, draws: int, seed: int, manner: str) -> float:
+    """CPU seconds of compiling once more."""
+    return _compiled(manner, _numpyro_chain(posterior, warmup, draws), posterior, seed)[1]
+
+
+def _numpyro_chain(posterior: Any, warmup: int, draws: int) -> Callable[..., Any]:
     potential = lambda position: -posterior.log_density(position)  # noqa: E731
 
     def chain(key: jax.Array, position: Any) -> Any:
@@ -92,7 +100,7 @@ def numpyro_nuts(posterior: Any, warmup: int, draws: int, seed: int) -> list[Out
         _, (kept, more) = jax.lax.scan(one, state, None, draws)
         return kept, jnp.sum(steps), jnp.sum(more)
 
-    return _both_ways(f"numpyro {numpyro.__version__}", chain, posterior, seed, COMPILATIONS)
+    return chain
 
 
 def blackjax_nuts(posterior: Any, warmup: int, draws: int, seed: int, *, low_rank: bool) -> list[Outcome]:
@@ -123,29 +131,37 @@ def blackjax_nuts(posterior: Any, warmup: int, draws: int, seed: int, *, low_ran
     return _both_ways(f"blackjax {blackjax.__version__} {metric}", chain, posterior, seed)
 
 
-def _both_ways(peer: str, chain: Callable[..., Any], posterior: Any, seed: int, compilations: int = 1) -> list[Outcome]:
-    keys = jax.random.split(jax.random.key(seed), CHAINS)
-    position = jax.tree.map(jnp.asarray, starts(posterior, seed))
-    found = []
-    for manner, make in {
-        "vectorised": lambda: jax.vmap(lambda *given: chain(*given)),
-        "sequential": lambda: lambda *given: jax.lax.map(lambda one: chain(*one), given),
-    }.items():
-        colds, walls = [], []
-        program: Any = None
-        for _ in range(compilations):
-            start, cpu = time.perf_counter(), time.process_time()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of deprecations in the peers
-                program = jax.jit(make()).lower(keys, position).compile()  # a new function: JAX has not seen it
-            colds.append(time.process_time() - cpu)
-            walls.append(time.perf_counter() - start)
-        start, cpu = time.perf_counter(), time.process_time()
-        draws, before, after = jax.block_until_ready(program(keys, position))
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - start + statistics.median(walls)
+MANNERS: Mapping[str, Callable[..., Any]] = {
+    "vectorised": jax.vmap,
+    "sequential": lambda chain: lambda *given: jax.lax.map(lambda one: chain(*one), given),
+}
+"""How four chains are run."""
+
+
+def _given(posterior: Any, seed: int) -> tuple[jax.Array, Any]:
+    """Keys and starting points of the chains."""
+    return jax.random.split(jax.random.key(seed), CHAINS), jax.tree.map(jnp.asarray, starts(posterior, seed))
+
+
+def _compiled(manner: str, chain: Callable[..., Any], posterior: Any, seed: int) -> tuple[Any, float]:
+    """The compiled job, and the CPU seconds that it took."""
+    given, cpu = _given(posterior, seed), time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of deprecations in the peers
+        program = jax.jit(MANNERS[manner](chain)).lower(*given).compile()
+    return program, time.process_time() - cpu
+
+
+def _both_ways(peer: str, chain: Callable[..., Any], posterior: Any, seed: int) -> list[Outcome]:
+    given, found = _given(posterior, seed), []
+    for manner in MANNERS:
+        start = time.perf_counter()
+        program, compiled = _compiled(manner, chain, posterior, seed)
+        cpu = time.process_time()
+        draws, before, after = jax.block_until_ready(program(*given))
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - start
         held = {n: np.asarray(x) for n, x in draws.items()}
-        steps = int(before.sum()), int(after.sum())
-        found.append(Outcome(f"{peer}, {manner}", held, *steps, statistics.median(colds), cpu, wall))
+        found.append(Outcome(f"{peer}, {manner}", held, int(before.sum()), int(after.sum()), compiled, cpu, wall))
     return found
 
 

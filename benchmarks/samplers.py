@@ -9,8 +9,8 @@ and peer:
                                    BlackJAX the faster of vectorised and sequential chains counts.
     ESS per 1000 gradients         after warm-up, and in total; ours without those of the search for a step size.
     CPU seconds to compile         all that comes before the first transition but imports: a run of one latent comes
-                                   before, and in both processes JAX has compiled something. Of us and of NumPyro the
-                                   median of three.
+                                   before, and in both processes JAX has compiled something. Against NumPyro the median
+                                   of the ratios of three compilations, in turn: the second and third know the model.
     wall seconds with compilation
 
 Ours is measured in this process, the peers in one beside it, which waits meanwhile: importing ppl has XLA compile loops
@@ -47,7 +47,7 @@ import ppl  # before peers, which make XLA read its flags as they are imported
 import arviz as az
 import jax
 import numpy as np
-from _chains import CHAINS, PEERS, Draws, Outcome, ours
+from _chains import CHAINS, PEERS, Draws, Outcome, numpyro_compilation, our_compilation, ours
 from _harness import parser, report, write
 
 from ppl.infer.keep import Kept, collect_program
@@ -69,6 +69,7 @@ CHOSEN = (
 QUICK = ("arK-arK", "eight_schools-eight_schools_noncentered", "mesquite-logmesquite_logvolume")
 PACKAGES = ("jax", "jaxlib", "numpyro", "blackjax", "nutpie")
 PER_GRADIENT, COMPILE = "ESS per 1000 gradients", "CPU seconds to compile"
+COMPILATIONS = 3
 NUMPYRO_RATE, BEST_RATE, NUTPIE_PER_GRADIENT = 0.2, 1.0, 1 / 0.8
 
 
@@ -140,6 +141,11 @@ def peer_outcomes(key: str, name: str, folder: Path, draws: int, seed: int) -> l
     return PEERS[key](made_posterior(name, folder), draws, draws, seed)
 
 
+def compile_again(key: str, name: str, folder: Path, draws: int, seed: int, manner: str) -> float:
+    assert key == "numpyro"
+    return numpyro_compilation(made_posterior(name, folder), draws, draws, seed, manner)
+
+
 def measure(
     name: str, sampler: str, peers: list[str], draws: int, folder: Path, seed: int, process: Executor
 ) -> Iterator[dict[str, Any]]:
@@ -154,15 +160,32 @@ def measure(
     data = case.data(read_data(folder / name))
     options = make(chains=CHAINS, draws=draws, warmup=draws)
     posterior = made_posterior(name, folder)  # first, as in the peers' process: JAX and its compilers have been used
-    mine = ours(lambda: ppl.compile(case.load(), data, dtype="float64"), options, case.keep, seed)
+    compiled = lambda: ppl.compile(case.load(), data, dtype="float64")  # noqa: E731
+    mine = ours(compiled, options, case.keep, seed)
     ourselves = figures(mine, mine.draws)
     for key in peers:
         outcomes = process.submit(peer_outcomes, key, name, folder, draws, seed).result()
         made = [(o, figures(o, quantities(posterior, o.draws, case.keep))) for o in outcomes]
         outcome, theirs = max(made, key=lambda pair: pair[1]["minimum ESS per second"])
         for metric in theirs:
-            if metric != "R-hat":
-                yield named | compare(metric, ourselves, theirs, key, outcome.peer)
+            if metric == "R-hat":
+                continue
+            row = named | compare(metric, ourselves, theirs, key, outcome.peer)
+            if (metric, key) == (COMPILE, "numpyro"):
+                manner, pairs = outcome.peer.rpartition(", ")[2], [(mine.compile_seconds, outcome.compile_seconds)]
+                while len(pairs) < COMPILATIONS:
+                    a = our_compilation(compiled, options, case.keep, seed, mine.job_seconds)
+                    again = process.submit(compile_again, key, name, folder, draws, seed, manner)
+                    pairs.append((a, again.result()))
+                row |= medians(pairs)
+            yield row
+
+
+def medians(pairs: list[tuple[float, float]]) -> dict[str, Any]:
+    """Of timings of ours and of a peer that were taken in turn."""
+    ratios = [a / b for a, b in pairs]
+    mine, theirs = map(statistics.median, zip(*pairs, strict=True))
+    return {"ours": mine, "peer": theirs, "ratio": statistics.median(ratios), "ratio_range": [min(ratios), max(ratios)]}
 
 
 def compare(metric: str, ourselves: dict[str, float], theirs: dict[str, float], key: str, peer: str) -> dict[str, Any]:
