@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .column import Column
 from .dims import Dim, TensorType
-from .layout import Layout, Move, block
+from .layout import Layout, Move, block, block_shape
 from .mesh import Mesh
 from .strategy import Left, Placements, Strategy, all_placements, arriving, arriving_column, leaving, leaving_column
 
@@ -207,6 +207,26 @@ class Op(ABC):
     def spills(self, operands: tuple[TensorType, ...], strategy: Strategy) -> tuple[tuple[int, Move], ...]:
         """What blocks of results add to their neighbours' under a strategy: (result index, move), in order."""
         return ()
+
+    def reaches(self, operands: tuple[TensorType, ...]) -> bool:
+        """Whether the op's blocks touch what lies beyond their edges."""
+        return any([isinstance(r, Halo | Reach) for r in facts(self, operands).roles.values()])
+
+    def room(self, operands: tuple[TensorType, ...], strategy: Strategy, mesh: Mesh) -> float:
+        """Bytes that a device holds while the op runs, beside its blocks: those with halos, those that spill."""
+        wider: dict[tuple[bool, int], dict[str, int]] = {}
+        for made, found in ((False, self.halos(operands, strategy)), (True, self.spills(operands, strategy))):
+            for index, move in found:
+                assert move.source is not None
+                wider.setdefault((made, index), {})[move.source] = move.width
+        total, results = 0.0, facts(self, operands).results
+        for (made, index), widths in wider.items():
+            t = results[index] if made else operands[index]
+            layout = self.result_layouts(operands, strategy)[index] if made else None
+            shape = block_shape(t, layout or self.operand_layout(index, operands, strategy), mesh)
+            extents = [n + 2 * widths.get(d, 0) for d, n in zip(t.names, shape, strict=True)]
+            total += t.itemsize * math.prod(extents)
+        return total
 
     def illegal(self, operands: tuple[TensorType, ...], strategy: Strategy, mesh: Mesh) -> str | None:
         """Why a strategy cannot run, in words with what would do; None when it can."""

@@ -21,7 +21,7 @@ from ir.column import Column
 from ir.dims import TensorType
 from ir.errors import InternalError
 from ir.graph import Node, Program, Value
-from ir.layout import Axes, Layout
+from ir.layout import WHOLE, Axes, Layout
 from ir.op import Op
 from ir.plan import Plan
 
@@ -159,6 +159,7 @@ class Builder:
         schedule = Schedule.of(program, self.platform)
         stars = [star for m in self.made.values() for star in self._stars(m, schedule)]
         stars += [self._packed(name, *packed) for name, packed in schedule.packed.items()]
+        stars += [self._room(variable, node, schedule) for variable, node in self._reaching()]
         if self.copies:
             held = {i.name for i in program.inputs_of("latent")}
             stars += [self._sampler(s, schedule) for s in stars if s.value.name in held]
@@ -176,6 +177,20 @@ class Builder:
             layouts = Column.of(c.wants[index] if p else None for c, p in zip(states, packs, strict=True))
         value = Value(f"packed:{name}", node.types[index])
         return replace(self.stars.of(value, self._one(layouts), []), value=value, source=variable, life=life)
+
+    def _reaching(self) -> Iterator[tuple[int, Node]]:
+        """The variables of nodes whose blocks touch what lies beyond their edges."""
+        return ((v, n) for v, n in self.nodes.items() if n.op.reaches(n.types))
+
+    def _room(self, variable: int, node: Node, schedule: Schedule) -> Star:
+        """The memory of what a node holds beside its blocks while it runs."""
+        mesh, states = self.candidates.costs.mesh, self.variables[variable].states
+        rooms = [0.0 if c is ABSENT else node.op.room(node.types, c.strategy, mesh) for c in states]
+        sizes, labels = np.unique(rooms, return_inverse=True)
+        free = np.zeros((len(sizes), len(sizes)))
+        value = Value(f"room:{node.key}", node.results[0].type)
+        whole = [WHOLE] * len(sizes)
+        return Star(value, variable, labels, whole, free, free, life=schedule.at[node.key], bytes=sizes, scratch=free)
 
     def _sampler(self, star: Star, schedule: Schedule) -> Star:
         """The memory of a sampler's vectors, which lie as the latents do."""

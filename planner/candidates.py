@@ -19,7 +19,7 @@ from ir.dims import CHAIN, TensorType
 from ir.graph import Node
 from ir.layout import Axes, Layout
 from ir.mesh import Mesh
-from ir.op import Halo, Op, Reach, Strategy
+from ir.op import Op, Strategy
 
 from .cost import Costs
 
@@ -104,7 +104,7 @@ class Candidates:
         wants = tuple([op.operand_column(i, types, placements) for i in range(len(types))])
         leaves = op.result_columns(types, placements)
         compute, halos = self.costs.work(op, types).all_seconds(placements), np.zeros(len(strategies))
-        if any(isinstance(r, Halo | Reach) for r in op.roles(*types).values()):
+        if op.reaches(types):
             halos = np.array([self.costs.halos(op, types, s) for s in strategies])
         by_strategy = zip(*wants, strict=True) if wants else [()] * len(strategies)
         rows = map(Candidate, strategies, by_strategy, zip(*leaves, strict=True), compute.tolist(), halos.tolist())

@@ -16,6 +16,7 @@ tests/yardsticks/test_memory_prediction.py. The steps are those of `planner.sche
 - a copy in another layout exists from its first to its last consumer, next to the original; while it is made, so do
   the intermediate blocks of its path and what its collectives pack and unpack (`staging_bytes`);
 - a scatter works on copies of its operands, and a scan on copies of what it goes through, in an order of their own;
+- blocks with halos, and those that spill over to neighbours, exist while their op runs, beside the ones they come from;
 - what scans stack up exists from the first of them on;
 - a region's inputs have memory of their own where they are slices or carries; what is merely captured has none.
 """
@@ -50,7 +51,7 @@ class Holding:
     """Bytes that a plan holds on one device from one step to another: what for, of which value, in which layout."""
 
     kind: str
-    """"value", "copy", "room to reshard", "packed", or "kept free" for an output that does not exist yet."""
+    """"value", "copy", "room to reshard", "with halos", "packed", or "kept free" for an output not yet made."""
     name: str
     layout: Layout
     bytes: float
@@ -86,6 +87,16 @@ def holdings(program: Program, plan: Plan, schedule: Schedule) -> Iterator[Holdi
             continue
         layout = list(plan.wanted(node))[index][1]
         yield Holding("packed", name, layout, block_bytes(node.types[index], layout, plan.mesh), first, last)
+    yield from _rooms(program, plan, schedule)
+
+
+def _rooms(program: Program, plan: Plan, schedule: Schedule) -> Iterator[Holding]:
+    """What nodes hold beside their blocks while they run."""
+    for node in program.walk():
+        if not node.op.regions() and node.op.reaches(node.types):
+            room = node.op.room(node.types, plan.strategies[node.key], plan.mesh)
+            if room:
+                yield Holding("with halos", node.key, plan.layouts[node.key], room, *schedule.at[node.key])
 
 
 def _is_gone(plan: Plan, schedule: Schedule, consumer: str, value: Value, wanted: Layout) -> bool:
