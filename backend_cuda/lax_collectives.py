@@ -75,6 +75,10 @@ class LaxCollectives:
             x = jax.lax.dynamic_update_slice_in_dim(x, held + edge, start, axis)
         return x
 
+    def pass_on(self, left: jax.Array, right: jax.Array, axes: Axes, parts: int) -> tuple[jax.Array, jax.Array]:
+        """Hands an array to each neighbour on the ring, and gives what these hand on: (the left one's, the right's)."""
+        return _from_neighbours(right, left, axes, parts)
+
 
 def _from_neighbours(last: jax.Array, first: jax.Array, axes: Axes, parts: int) -> tuple[jax.Array, jax.Array]:
     """What the left neighbour on the ring has as `last`, and the right one as `first`."""

@@ -136,7 +136,7 @@ class _Run:
             for i, move in node.op.halos(node.types, strategy):
                 value, layout = wanted[i]
                 blocks[i] = attach_halo(self.comm, blocks[i], value.type, move, layout, self.plan.mesh)
-            results = list(compute(node, strategy, self.plan, blocks, self.reproducible))
+            results = list(compute(node, strategy, self.plan, blocks, self.reproducible, self.comm))
             for i, move in node.op.spills(node.types, strategy):
                 value = node.results[i]
                 results[i] = take_in(
@@ -147,11 +147,17 @@ class _Run:
 
 
 def compute(
-    node: Node, strategy: Strategy, plan: Plan, blocks: Sequence[jax.Array], reproducible: bool = False
+    node: Node,
+    strategy: Strategy,
+    plan: Plan,
+    blocks: Sequence[jax.Array],
+    reproducible: bool = False,
+    comm: LaxCollectives | None = None,
 ) -> tuple[jax.Array, ...]:
     """A node's result blocks from operand blocks that lie in its strategy's layouts; what spills is still on them."""
-    types = tuple(v.type for v in node.results)
-    place = Place(node.types, types, strategy.split, plan.mesh, node.op.renames(), reproducible)
+    types, exchange = tuple(v.type for v in node.results), (comm or LaxCollectives()).pass_on
+    split, renames = strategy.split, node.op.renames()
+    place = Place(node.types, types, split, plan.mesh, renames, reproducible, strategy.method, exchange)
     beyond = {(i, m.source): 2 * m.width for i, m in node.op.spills(node.types, strategy)}
     with jax.named_scope(node.op.name):
         made = node.op.local(place, *blocks)

@@ -29,6 +29,11 @@ def beyond(kernel: str) -> int:
     return CELLS[kernel] // 2 + CELLS[kernel] % 2
 
 
+def middle(kernel: str) -> int:
+    """How many cells after its first one a particle's own cell stands."""
+    return CELLS[kernel] // 2 if CELLS[kernel] % 2 else CELLS[kernel] // 2 - 1
+
+
 def split_position(u: jax.Array, kernel: str) -> tuple[jax.Array, jax.Array]:
     """The whole number of the first cell that a particle at u touches, and its place t within the middle one.
 
@@ -36,8 +41,7 @@ def split_position(u: jax.Array, kernel: str) -> tuple[jax.Array, jax.Array]:
     """
     cells = CELLS[kernel]
     whole = jnp.floor(u if cells % 2 == 0 else u + u.dtype.type(0.5))
-    first = whole - u.dtype.type(cells // 2 - 1 if cells % 2 == 0 else cells // 2)
-    return first, u - whole
+    return whole - u.dtype.type(middle(kernel)), u - whole
 
 
 def weights(t: jax.Array, kernel: str) -> list[jax.Array]:
@@ -51,8 +55,8 @@ def weights(t: jax.Array, kernel: str) -> list[jax.Array]:
         low, high = number(0.5) - t, number(0.5) + t
         return [number(0.5) * low * low, number(0.75) - t * t, number(0.5) * high * high]
     r = number(1) - t
-    middle = lambda x: (number(4) - number(6) * x * x + number(3) * x * x * x) / number(6)  # noqa: E731
-    return [r * r * r / number(6), middle(t), middle(r), t * t * t / number(6)]
+    inner = lambda x: (number(4) - number(6) * x * x + number(3) * x * x * x) / number(6)  # noqa: E731
+    return [r * r * r / number(6), inner(t), inner(r), t * t * t / number(6)]
 
 
 def slopes(t: jax.Array, kernel: str) -> list[jax.Array]:
@@ -65,8 +69,8 @@ def slopes(t: jax.Array, kernel: str) -> list[jax.Array]:
     if kernel == "tsc":
         return [t - number(0.5), number(-2) * t, t + number(0.5)]
     r = number(1) - t
-    middle = lambda x: x * (number(1.5) * x - number(2))  # noqa: E731
-    return [number(-0.5) * r * r, middle(t), -middle(r), number(0.5) * t * t]
+    inner = lambda x: x * (number(1.5) * x - number(2))  # noqa: E731
+    return [number(-0.5) * r * r, inner(t), -inner(r), number(0.5) * t * t]
 
 
 @dataclass(frozen=True)
@@ -87,43 +91,58 @@ class Axis:
 
 
 def first_cells(axis: Axis, displacement: jax.Array, kernel: str, along: int) -> tuple[jax.Array, jax.Array]:
-    """The first cell of each particle along a dim (its number in the block with its margins, i32), and t.
+    """The first cell of each particle along a dim, from the block's first one (i32; it may lie outside), and t.
 
     displacement [lattice …] in cells, whose array axis `along` is the dim's.
     """
     whole, rest = np.divmod(axis.points, axis.denominator)
     displacement = jnp.where(jnp.abs(displacement) < FARTHEST, displacement, displacement.dtype.type(np.nan))
     shape = [-1 if i == along else 1 for i in range(displacement.ndim)]
-    number = displacement.dtype.type
     part = jnp.asarray((rest / axis.denominator).reshape(shape), displacement.dtype)
     first, t = split_position(displacement + part if rest.any() else displacement, kernel)
-    cell = first.astype(jnp.int32) + jnp.asarray(whole.reshape(shape), jnp.int32)
+    return first.astype(jnp.int32) + jnp.asarray(whole.reshape(shape), jnp.int32), t
+
+
+def settle(axis: Axis, cell: jax.Array, kernel: str, dtype: Any) -> jax.Array:
+    """The numbers of first cells in the block with its margins: taken around where the dim is whole, never outside.
+
+    dtype: of the displacements, in which turns around the box are counted.
+    """
     if axis.margin is not None:
         last = axis.extent - CELLS[kernel]
-        return jnp.clip(cell + jnp.int32(axis.margin), jnp.int32(0), jnp.int32(last)), t
-    turns = jnp.floor((cell.astype(displacement.dtype) + number(0.5)) * number(1 / axis.cells)).astype(jnp.int32)
+        return jnp.clip(cell + jnp.int32(axis.margin), jnp.int32(0), jnp.int32(last))
+    number = jnp.dtype(dtype).type
+    turns = jnp.floor((cell.astype(dtype) + number(0.5)) * number(1 / axis.cells)).astype(jnp.int32)
     cell = cell - turns * jnp.int32(axis.cells)
     cell = jnp.where(cell < 0, cell + jnp.int32(axis.cells), cell)  # where the product was rounded
     cell = jnp.where(cell >= axis.cells, cell - jnp.int32(axis.cells), cell)
-    return jnp.clip(cell, jnp.int32(0), jnp.int32(axis.cells - 1)), t  # NaN has no cell
+    return jnp.clip(cell, jnp.int32(0), jnp.int32(axis.cells - 1))  # NaN has no cell
 
 
 class Cells:
-    """The cells that the particles of a block touch: `indices` into the flat block, one array for each of them."""
+    """The cells that particles of a block touch: `indices` into the flat block, one array for each of them.
 
-    def __init__(self, axes: Sequence[Axis], displacements: Sequence[jax.Array], kernel: str):
-        self.axes, self.kernel = axes, kernel
+    firsts, t: by dim, what `first_cells` says of the particles, all of one shape.
+    """
+
+    def __init__(self, axes: Sequence[Axis], kernel: str, firsts: Sequence[jax.Array], t: Sequence[jax.Array]):
+        self.axes, self.kernel, self.t = axes, kernel, t
         size = reduce(mul, [a.extent for a in axes], 1)
         self.integer: Any = jnp.int32 if size < 2**31 else jnp.int64
-        self.places, self.t = [], []
-        for i, (axis, d) in enumerate(zip(axes, displacements, strict=True)):
-            first, t = first_cells(axis, d, kernel, i)
+        self.places = []
+        for i, (axis, first) in enumerate(zip(axes, firsts, strict=True)):
+            first = settle(axis, first, kernel, t[i].dtype)
             cells = [first + jnp.int32(j) if j else first for j in range(CELLS[kernel])]
             if axis.margin is None:
                 cells = [c if j == 0 else self._around(c, axis) for j, c in enumerate(cells)]
             stride = reduce(mul, [a.extent for a in axes[i + 1 :]], 1)
             self.places.append([c.astype(self.integer) * self.integer(stride) if stride > 1 else c for c in cells])
-            self.t.append(t)
+
+    @classmethod
+    def of(cls, axes: Sequence[Axis], displacements: Sequence[jax.Array], kernel: str) -> Cells:
+        """The cells of the particles of a block's lattice."""
+        found = [first_cells(axis, d, kernel, i) for i, (axis, d) in enumerate(zip(axes, displacements, strict=True))]
+        return cls(axes, kernel, [first for first, _ in found], [t for _, t in found])
 
     @staticmethod
     def _around(cell: jax.Array, axis: Axis) -> jax.Array:

@@ -102,6 +102,7 @@ class Move:
     permute          blocks passed on among the devices along axes, whole, in pieces or to be put together → `splits`
     halo             the edges of the blocks of `source`, `width` wide, from both neighbours (not a reshard)
     spill            what blocks of `source` hold `width` beyond their edges, added to both neighbours (not a reshard)
+    pass             buffers that an op hands to both neighbours along `source` as it computes (not a reshard)
 
     `wider` says by how much a halo's or a spill's block is already, or still, larger on both sides along other dims.
     """
@@ -124,6 +125,7 @@ class Move:
             "permute": f" to {str(Layout.of(dict(self.splits)))[1:-1]}",
             "halo": f" {self.source} by {self.width}",
             "spill": f" {self.source} by {self.width}",
+            "pass": f" on along {self.source}",
         }[self.kind]
         return f"{self.kind}({'+'.join(self.axes)}){what}"
 
@@ -271,8 +273,8 @@ class Collective:
 
 
 def collectives_of(move: Move, t: TensorType, layout: Layout, mesh: Mesh) -> tuple[Collective, ...]:
-    """What a move from `layout` performs: nothing for a slice, two permutes for a halo or a spill, one a round for a
-    permute."""
+    """What a move from `layout` performs: nothing for a slice, two permutes for a halo, a spill or a pass, one a round
+    for a permute."""
     if move.kind == "slice":
         return ()
     if move.kind == "permute":
@@ -280,6 +282,8 @@ def collectives_of(move: Move, t: TensorType, layout: Layout, mesh: Mesh) -> tup
         piece = _bytes(t, dict(zip(t.names, map(min, old, new), strict=True)))
         return (Collective("collective_permute", move.axes, t.dtype, piece),) * rounds(layout.splits, move.splits, mesh)
     shape = dict(zip(t.names, block_shape(t, layout, mesh), strict=True))
+    if move.kind == "pass":
+        return (Collective("collective_permute", move.axes, t.dtype, _bytes(t, shape)),) * 2
     if move.kind in ("halo", "spill"):
         assert move.source is not None
         shape |= {dim: shape[dim] + 2 * width for dim, width in move.wider}

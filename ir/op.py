@@ -228,6 +228,20 @@ class Op(ABC):
             total += t.itemsize * math.prod(extents)
         return total
 
+    def methods(self) -> tuple[str, ...]:
+        """How the op may run where its dims are split, by `Strategy.method`; `illegal` says which may be where."""
+        return ("",)
+
+    def passes(
+        self, operands: tuple[TensorType, ...], strategy: Strategy, mesh: Mesh
+    ) -> tuple[tuple[TensorType, Layout, Move], ...]:
+        """What the op itself hands to neighbours while it computes under a strategy: buffers and moves, in order."""
+        return ()
+
+    def further_bytes(self, operands: tuple[TensorType, ...], strategy: Strategy, mesh: Mesh) -> float:
+        """Memory traffic on one device that a strategy adds to the device's share of `bytes_touched` [bytes]."""
+        return 0.0
+
     def illegal(self, operands: tuple[TensorType, ...], strategy: Strategy, mesh: Mesh) -> str | None:
         """Why a strategy cannot run, in words with what would do; None when it can."""
         known = facts(self, operands)
@@ -264,7 +278,10 @@ class Op(ABC):
         splittable = tuple([d for d, n in known.sizes.items() if n > 1 and not isinstance(known.roles.get(d), Whole)])
         found = all_placements(splittable, len(known.linear), mesh.names)
         simple = all([isinstance(r, Map | Lookup | Whole) or r == Reduce("sum") for r in known.roles.values()])
-        if simple and type(self).illegal is Op.illegal:
+        methods = self.methods()
+        if len(methods) > 1:
+            found = Placements(tuple([dataclasses.replace(s, method=m) for s in found.strategies for m in methods]))
+        elif simple and type(self).illegal is Op.illegal:
             return found
         legal = [self.illegal(operands, s, mesh) is None for s in found.strategies]
         return found if all(legal) else Placements(tuple(compress(found.strategies, legal)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,8 @@ class Place:
 
     `split` is by the operands' dim names; a dim that the op renames is split alike under both names. Without a split
     every offset is the integer 0, and no mesh is needed. `reproducible`: sums have the same bits on every mesh.
+    `method` is the strategy's. `exchange(left, right, axes, parts)` hands arrays to the neighbours along axes and gives
+    those that they hand on: what `Op.passes` declares goes through it.
     """
 
     def __init__(
@@ -30,10 +32,13 @@ class Place:
         mesh: Mesh | None = None,
         renames: Mapping[str, str] | None = None,
         reproducible: bool = False,
+        method: str = "",
+        exchange: Callable[[Any, Any, Axes, int], tuple[Any, Any]] | None = None,
     ):
         self.operands, self.results, self.mesh = tuple(operands), tuple(results), mesh or Mesh()
         self.sizes = {d.name: d.size for t in (*operands, *results) for d in t.dims}
         self.split, self.reproducible = dict(split or {}), reproducible
+        self.method, self.exchange = method, exchange
         for old, new in (renames or {}).items():
             if old in self.split:
                 self.split[new] = self.split[old]
@@ -59,6 +64,18 @@ class Place:
     def index(self, dim: str) -> jax.Array:
         """The global indices of the block's elements along the dim, i32[extent]; padding runs past the size."""
         return jnp.arange(self.extent(dim), dtype=jnp.int32) + self.offset(dim)
+
+    def real(self, dim: str) -> Any:
+        """How many elements of the block along the dim are no padding (int, or a traced i32)."""
+        extent = self.extent(dim)
+        if not self.is_padded(dim):
+            return extent
+        return jnp.clip(jnp.int32(self.sizes[dim]) - self.offset(dim), jnp.int32(0), jnp.int32(extent))
+
+    def pass_on(self, dim: str, left: Any, right: Any) -> tuple[Any, Any]:
+        """Hands arrays to both neighbours along a split dim: (what the left one hands on, what the right one does)."""
+        assert self.exchange is not None
+        return self.exchange(left, right, self.split[dim], self.parts(dim))
 
     def is_padded(self, dim: str) -> bool:
         return self.extent(dim) * self.parts(dim) != self.sizes[dim]

@@ -127,6 +127,8 @@ class Plan:
             for index, move in node.op.halos(node.types, strategy):
                 layout = node.op.operand_layout(index, node.types, strategy)
                 yield Step(node.operands[index], move, layout, layout, node.key, trips)
+            for t, layout, move in node.op.passes(node.types, strategy, self.mesh):
+                yield Step(Value(node.key, t), move, layout, layout, node.key, trips)
             for index, move in node.op.spills(node.types, strategy):
                 layout = self.layouts[node.results[index].name]
                 yield Step(node.results[index], move, layout, layout, node.key, trips)
@@ -161,7 +163,10 @@ class Preferred:
 
 @dataclass(frozen=True)
 class Step:
-    """One move of a plan: of which value, from and to which layout, for whom, how often."""
+    """One move of a plan: of which value, from and to which layout, for whom, how often.
+
+    The value of a pass is a buffer, which has the name of the node's result.
+    """
 
     value: Value
     move: Move

@@ -22,22 +22,27 @@ class Strategy:
 
     A dim that the op renames is named as in the operands. `carry` (axes) and `group` (an index into `Op.linear`) say
     that those operands arrive as partial sums and leave the result partial: legal because the op is linear in them.
+    `method` is one of `Op.methods`: how the op runs there, where it knows several ways.
     """
 
     splits: tuple[tuple[str, Axes], ...] = ()
     carry: frozenset[str] = frozenset()
     group: int = 0
+    method: str = ""
 
     @classmethod
-    def of(cls, split: Mapping[str, Axes], carry: frozenset[str] = frozenset(), group: int = 0) -> Strategy:
-        return cls(tuple(sorted((d, tuple(a)) for d, a in split.items() if a)), carry, group if carry else 0)
+    def of(
+        cls, split: Mapping[str, Axes], carry: frozenset[str] = frozenset(), group: int = 0, method: str = ""
+    ) -> Strategy:
+        return cls(tuple(sorted((d, tuple(a)) for d, a in split.items() if a)), carry, group if carry else 0, method)
 
     @property
     def split(self) -> dict[str, Axes]:
         return dict(self.splits)
 
     def __str__(self) -> str:
-        return str(Layout(self.splits, self.carry))
+        where = str(Layout(self.splits, self.carry))
+        return f"{where[:-1]}; {self.method}}}" if self.method else where
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,13 @@ The model is roofline for computing and alpha-beta for communication:
     permute         alpha        +             S / beta   a round; S: bytes of the piece that is passed on
     slice           0
 
+    pass            2 (alpha + S / beta)                  S: bytes of one buffer
+
 F, B and R are those of the op's class of work where the machine has them, and a machine with measured curves replaces
 alpha and beta by those (see `machine`). An all_gather or reduce_scatter along a dim that is not the first in memory is
 repacked too, on a machine that gives R.
+
+What a strategy's method goes over beside operands and results (`Op.further_bytes`) is added to its node, at B.
 
 An op that is `Map` along all its dims (elementwise functions, broadcasts, coordinates) is fused by XLA into what uses
 it: it is charged no launch and a quarter of its memory traffic.
@@ -70,6 +74,8 @@ class Work:
     """What dims of the operands are called in the results."""
     results: int
     """How many of the types are results."""
+    further: Callable[[Strategy], float] | None = None
+    """Seconds that a strategy adds; None where the op adds none."""
 
     def seconds(self, strategy: Strategy, wants: Sequence[Layout], leaves: Sequence[Layout]) -> float:
         """Seconds of one block, with the layouts of operands and results that the strategy implies."""
@@ -80,7 +86,8 @@ class Work:
         touched = 0
         for t, layout in zip(self.types, (*wants, *leaves), strict=True):
             touched += split_bytes(t, layout, mesh)
-        return max(self.flop_seconds * part, self.byte_seconds * touched) + self.launch
+        more = self.further(strategy) if self.further else 0.0
+        return max(self.flop_seconds * part, self.byte_seconds * touched) + self.launch + more
 
     def all_seconds(self, placements: Placements) -> np.ndarray:
         """The same for many strategies at once."""
@@ -96,7 +103,8 @@ class Work:
             for d in t.dims:
                 total *= -(-d.size // held[d.name]) if d.name in held else d.size
             touched += total
-        return np.maximum(self.flop_seconds * part, self.byte_seconds * touched) + self.launch
+        found = np.maximum(self.flop_seconds * part, self.byte_seconds * touched) + self.launch
+        return found + np.array([self.further(s) for s in placements.strategies]) if self.further else found
 
 
 @dataclass(frozen=True)
@@ -116,15 +124,21 @@ class Costs:
         known, kind = facts(op, types), work_of(op, types)
         flops, passes = _work(op, types)
         fused = all(isinstance(r, Map) for r in known.roles.values())
+        bandwidth = self.machine.bandwidth(kind)
+
+        def further(strategy: Strategy) -> float:
+            return op.further_bytes(types, strategy, self.mesh) / bandwidth
+
         return Work(
             self.mesh,
             (*types, *known.results),
             {d: n for d, n in known.sizes.items() if not isinstance(known.roles.get(d), Lookup)},
             flops / self.machine.flops(known.results[0].dtype, kind),
-            passes * (FUSED_TRAFFIC if fused else 1.0) / self.machine.bandwidth(kind),
+            passes * (FUSED_TRAFFIC if fused else 1.0) / bandwidth,
             0.0 if fused else self.machine.launch,
             known.renames,
             len(known.results),
+            None if type(op).further_bytes is Op.further_bytes else further,
         )
 
     def collective(self, kind: str, axes: Axes, size: int, inside: bool = False) -> float:
@@ -167,10 +181,11 @@ class Costs:
         return sum(seconds for _, seconds in self.priced(move, t, layout))
 
     def halos(self, op: Op, types: tuple[TensorType, ...], strategy: Strategy) -> float:
-        """Seconds of what a strategy exchanges with neighbours: halos of operands, spills of results."""
+        """Seconds of what a strategy exchanges with neighbours: halos of operands, passes, spills of results."""
         seconds = sum(
             self.move(m, types[i], op.operand_layout(i, types, strategy)) for i, m in op.halos(types, strategy)
         )
+        seconds += sum(self.move(m, t, layout) for t, layout, m in op.passes(types, strategy, self.mesh))
         for i, m in op.spills(types, strategy):
             known = facts(op, types).results
             seconds += self.move(m, known[i], op.result_layouts(types, strategy)[i])

@@ -79,8 +79,10 @@ def explain_impossible(
         return Unsatisfiable(why, hint="they contradict each other; drop one")
     split = {d: axes for pin in pins if isinstance(pin, Pin) for d, axes in pin.split}
     back = {new: old for old, new in node.op.renames().items()}
-    strategy = Strategy.of({back.get(d, d): a for d, a in split.items()})
-    reason = node.op.illegal(node.types, strategy, candidates.mesh) if split else None
+    mine = {back.get(d, d): a for d, a in split.items()}
+    ways = [Strategy.of(mine, method=m) for m in node.op.methods()] if split else []
+    reasons = [node.op.illegal(node.types, s, candidates.mesh) for s in ways]
+    reason = reasons[-1] if reasons and all(reasons) else None
     renamed = [f"'{d}' is its '{back[d]}'" for d in split if d in back]
     if reason and renamed:
         reason += f" ({', '.join(renamed)})"

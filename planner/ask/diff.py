@@ -98,7 +98,7 @@ def diff(
     chosen = {*users, *(i.name for i in program.inputs), *(v.name for v in _named(program))}
     layouts = list(_changes(*({n: layout_text(x) for n, x in p.layouts.items()} for p in plans)))
     same = {c.name for c in layouts}
-    strategies = _changes(*({k: layout_text(_split(s)) for k, s in p.strategies.items()} for p in plans))
+    strategies = _changes(*({k: _split(s) for k, s in p.strategies.items()} for p in plans))
     outputs = _changes(*({f"output {n}": layout_text(x) for n, x in p.outputs.items()} for p in plans))
     again = _changes(*({n: ", ".join(keys) for n, keys in p.recompute.items()} for p in plans))
     return Difference(
@@ -118,8 +118,9 @@ def _named(program: Program) -> Iterable[Value]:
     return (v for node in program.nodes for v in node.results if is_chosen(v.name))
 
 
-def _split(strategy: Any) -> Layout:
-    return Layout.of(strategy.split)
+def _split(strategy: Any) -> str:
+    split = layout_text(Layout.of(strategy.split))
+    return f"{split}; {strategy.method}" if strategy.method else split
 
 
 def _renamed(change: Change, users: Mapping[str, str]) -> Change:

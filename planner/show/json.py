@@ -225,8 +225,15 @@ def _edges(program: Program, plan: Plan, costs: Costs | None) -> Iterator[dict[s
         path = replay(plan.path(value, wanted), plan.layouts[value.name], value.type, plan.mesh)
         moves = [Step(value, move, before, after, consumer, trips) for move, before, after in path]
         if node is not None and not node.op.regions():
-            halos = node.op.halos(node.types, plan.strategies[node.key])
+            strategy = plan.strategies[node.key]
+            halos = node.op.halos(node.types, strategy)
             moves += [Step(value, m, wanted, wanted, consumer, trips) for i, m in halos if node.operands[i] == value]
+            if value == node.operands[0]:  # what is not an operand's stands with the first one
+                passes = node.op.passes(node.types, strategy, plan.mesh)
+                moves += [Step(Value(node.key, t), m, x, x, consumer, trips) for t, x, m in passes]
+                for i, m in node.op.spills(node.types, strategy):
+                    x = plan.layouts[node.results[i].name]
+                    moves.append(Step(node.results[i], m, x, x, consumer, trips))
         yield {
             "value": value.name,
             "to": consumer,

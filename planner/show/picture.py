@@ -180,5 +180,5 @@ class _Drawing:
 
 def _lines(edge: Mapping[str, Any]) -> Iterator[str]:
     for m in edge["moves"]:
-        shared = not edge["paid"] and m["kind"] not in ("halo", "slice")
+        shared = not edge["paid"] and m["kind"] not in ("halo", "pass", "slice", "spill")
         yield f"{m['move']} {bytes_text(m['bytes'])}, shared" if shared else move_text(m)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -9,6 +10,7 @@ from functools import partial, reduce
 from ir.build import binary, current, emit
 from ir.errors import Diagnostic
 from ir.graph import Value
+from ir.ops.ownership import OWNERSHIPS
 from ir.ops.particles import Paint, Read
 from ir.ops.reduce import MaxOver
 
@@ -23,27 +25,34 @@ Vector = tuple[Value, ...]
 class ParticleMesh:
     """Particles of a box, one a cell, and a mesh `ratio` times as fine a dim.
 
-    kernel: how a particle is shared among cells ("ngp", "cic", "tsc", "pcs"), also when forces are read. reach: by how
-    many cells of the mesh a particle may have left its cell along a dim that devices split.
+    kernel: how a particle is shared among cells ("ngp", "cic", "tsc", "pcs"), also when forces are read.
+
+    ownership: how devices that split the box deal with particles that leave their part, "auto" for what a plan finds
+    faster (`ir.ops.ownership`). "halo": they reach beyond it, by `reach` cells of the mesh, which must not be more than
+    the smallest block has. "migrate": they hand particles on to their neighbours, through each face of a block at most
+    as many as `capacity` layers of the lattice have (default: half of `reach`), none farther than the smallest block.
     """
 
     box: Box
     kernel: str = "cic"
     reach: int = 8
     ratio: int = 1
+    capacity: int | None = None
+    ownership: str = "auto"
 
     @property
     def mesh(self) -> Box:
         return self.box.finer(self.ratio)
 
     def density(self, displacements: Sequence[Value], weights: Value | None = None) -> tuple[Value, Value]:
-        """(density / mean, on the mesh; how many cells the farthest particle has gone along a split dim).
+        """(density / mean, on the mesh; `load`, the largest share of what devices can hold that is needed).
 
         displacements: in cells of the box, by dim. weights: masses of the particles, of mean 1 (default: all 1).
-        In a model, a density that cannot be computed for want of reach is told by the run.
+        Where load is more than 1 the density is NaN. In a model the run tells so.
         """
-        tell_reach(self, self.farthest(displacements))
-        return self._density(displacements, weights)
+        density, load = self._density(displacements, weights)
+        self.tell(self.held(displacements, load))
+        return density, load
 
     def farthest(self, displacements: Sequence[Value]) -> Value:
         """By how many cells of the mesh the farthest particle has left its cell, along any dim."""
@@ -53,28 +62,51 @@ class ParticleMesh:
     def _density(self, displacements: Sequence[Value], weights: Value | None = None) -> tuple[Value, Value]:
         given = (weights,) if weights is not None else ()
         op = Paint(*self._shared(), weights=len(given))
-        mass, farthest = current().emit_all(op, *self._scaled(displacements), *given)
-        return mass * float(self.ratio ** len(self.box.dims)) if self.ratio > 1 else mass, farthest
+        mass, load = current().emit_all(op, *self._scaled(displacements), *given)
+        return mass * float(self.ratio ** len(self.box.dims)) if self.ratio > 1 else mass, load
 
     def read(self, displacements: Sequence[Value], *fields: Value) -> tuple[Value, ...]:
         """Fields on the mesh at the particles; NaN at those out of reach."""
         return current().emit_all(Read(*self._shared(), count=len(fields)), *self._scaled(displacements), *fields)[:-1]
 
     def gravity(self, displacements: Sequence[Value]) -> tuple[Vector, Value]:
-        """(g = -grad lap^-1 delta at the particles, by dim [cells of the box]; how far the farthest has gone).
+        """(g = -grad lap^-1 delta at the particles, by dim [cells of the box]; `load`, as of `density`).
 
         The acceleration of a particle is 3/2 Omega_m g / a (with H0 = 1); for displacements D1 s1 small beside a cell
         g = D1 s1.
         """
-        density, farthest = self._density(displacements)
+        density, load = self._density(displacements)
         potential = self.mesh.potential() * self.mesh.modes(density)
         fields = [-g for g in self.mesh.gradients(potential)]
-        return tuple(g * (1 / self.ratio) for g in self.read(displacements, *fields)), farthest
+        return tuple(g * (1 / self.ratio) for g in self.read(displacements, *fields)), load
 
     def _shared(self) -> tuple:
         if self.reach < 1 or int(self.reach) != self.reach:
             raise Diagnostic("argument", f"reach is a whole number of cells, 1 or more, not {self.reach}")
-        return self.box.names, self.mesh.dims, self.kernel, int(self.reach)
+        half = math.ceil(self.reach / (2 * self.ratio))  # of the reach, in layers of the lattice
+        capacity = half if self.capacity is None else self.capacity
+        if capacity < 1 or int(capacity) != capacity:
+            raise Diagnostic("argument", f"capacity is a whole number of layers, 1 or more, not {capacity}")
+        if self.ownership not in OWNERSHIPS:
+            hint = f"choose from {', '.join(OWNERSHIPS)}"
+            raise Diagnostic("argument", f"unknown ownership of particles '{self.ownership}'", hint=hint)
+        return self.box.names, self.mesh.dims, self.kernel, int(self.reach), int(capacity), self.ownership
+
+    def held(self, displacements: Sequence[Value], load: Value) -> Value:
+        """What a run tells where it is too much: with halos how far particles have gone, else `load`."""
+        return self.farthest(displacements) if self.ownership == "halo" else load
+
+    def tell(self, held: Value) -> None:
+        """Has a model's run tell where particles are more or farther than devices can hold."""
+        if not in_model():
+            return
+        if self.ownership == "halo":
+            what = "cells of the mesh that a particle has gone along one dim"
+            limit("reach", held, self.reach, what, "a larger reach holds them: reach = {needed}")
+            return
+        what = "times what devices can hold of particles that leave their part of the box"
+        hint = f"{{needed}} times the reach of {self.reach} and the capacity of {self._shared()[4]} hold them, "
+        limit("load", held, 1.0, what, hint + "where no particle goes farther than the smallest block of the box")
 
     def _scaled(self, displacements: Sequence[Value]) -> Vector:
         if len(displacements) != len(self.box.dims):
@@ -83,11 +115,4 @@ class ParticleMesh:
         return tuple(d * float(self.ratio) for d in displacements) if self.ratio > 1 else tuple(displacements)
 
 
-def tell_reach(mesh: ParticleMesh, farthest: Value) -> None:
-    """Has a model's run tell where particles go farther than devices reach."""
-    if in_model():
-        what = "cells of the mesh that a particle has gone along one dim"
-        limit("reach", farthest, mesh.reach, what, "a larger reach holds them: reach = {needed}")
-
-
-__all__ = ["ParticleMesh", "tell_reach"]
+__all__ = ["ParticleMesh"]

@@ -27,7 +27,7 @@ from ir.ops.shape import Slice, Stack
 
 from .growth import Growth
 from .lpt import Vector
-from .mesh import ParticleMesh, tell_reach
+from .mesh import ParticleMesh
 
 STEP = "~step"
 
@@ -101,9 +101,9 @@ class Snapshot:
 
     displacement: Vector
     momentum: Vector
-    farthest: Value
-    """Of each step [~step]: how many cells of the mesh the farthest particle had gone along a split dim; the last one
-    at the end."""
+    load: Value
+    """Of each step [~step]: the largest share of what devices can hold that its particles needed; all is NaN from the
+    first step on at which it is more than 1."""
 
 
 def simulate(
@@ -119,25 +119,25 @@ def simulate(
 
     def step(carries: Sequence[Value], now: Sequence[Value], _: Sequence[Value]) -> Any:
         x, p = carries[:rank], carries[rank:]
-        g, farthest = mesh.gravity(x)
-        gone = mesh.farthest(x)
+        g, load = mesh.gravity(x)
+        held = mesh.held(x, load)
         p = tuple(v + now[0] * f for v, f in zip(p, g, strict=True))
         x = tuple(d + now[1] * v for d, v in zip(x, p, strict=True))
-        return (*x, *p), (farthest, gone)
+        return (*x, *p), (load, held)
 
     def back(carries: Sequence[Value], now: Sequence[Value], _: Sequence[Value]) -> Sequence[Value]:
         x, p = carries[:rank], carries[rank:]
         x = tuple(d - now[1] * v for d, v in zip(x, p, strict=True))
-        g, _farthest = mesh.gravity(x)
+        g, _load = mesh.gravity(x)
         return (*x, *(v - now[0] * f for v, f in zip(p, g, strict=True)))
 
     more = {"inverse": back} if reversible else {}
-    last, (farthest, gone) = scan(STEP, step, (*x, *p), (factors.kick, factors.drift), name="nbody", **more)
+    last, (load, held) = scan(STEP, step, (*x, *p), (factors.kick, factors.drift), name="nbody", **more)
     x, p = last[:rank], last[rank:]
-    g, _ = mesh.gravity(x)
-    tell_reach(mesh, gone)
-    tell_reach(mesh, mesh.farthest(x))
-    return Snapshot(x, tuple(v + factors.last_kick * f for v, f in zip(p, g, strict=True)), farthest)
+    g, at_end = mesh.gravity(x)
+    mesh.tell(held)
+    mesh.tell(mesh.held(x, at_end))
+    return Snapshot(x, tuple(v + factors.last_kick * f for v, f in zip(p, g, strict=True)), load)
 
 
 __all__ = ["Factors", "Snapshot", "Steps", "simulate"]

@@ -151,7 +151,7 @@ def find_path(start: Layout, goal: Layout, t: TensorType, mesh: Mesh) -> tuple[M
 
 
 def pick_strategies(case: Case, mesh: Mesh, count: int) -> list[Strategy]:
-    """Some of the op's legal strategies that split or carry anything, drawn with a fixed seed."""
+    """Some of the op's legal strategies that split or carry anything, drawn with a fixed seed; one of other methods."""
     legal = [
         s
         for s in case.op.strategies(case.types, mesh)
@@ -163,7 +163,10 @@ def pick_strategies(case: Case, mesh: Mesh, count: int) -> list[Strategy]:
     ]
     rng = random.Random(case.seed(str(mesh)))
     carried = [s for s in legal if s.carry]
-    picked = rng.sample(legal, min(count, len(legal)))
+    first = [s for s in legal if s.method == ""]
+    picked = rng.sample(first, min(count, len(first)))
+    for method in case.op.methods()[1:]:
+        picked += rng.sample([s for s in legal if s.method == method], any(s.method == method for s in legal))
     if carried and not any(s.carry for s in picked):
         picked[-1] = rng.choice(carried)
     return picked
@@ -254,7 +257,7 @@ def performed(jaxpr: Any) -> Counter[Collective]:
             axes = equation.params.get("axes", equation.params.get("axis_name"))
             for operand in equation.invars:
                 dtype = next(
-                    d for d in ("f32", "f64", "i32", "u32", "c64", "c128", "bool") if _is(d, operand.aval.dtype)
+                    d for d in ("f32", "f64", "i32", "i64", "u32", "c64", "c128", "bool") if _is(d, operand.aval.dtype)
                 )
                 size = operand.aval.size * operand.aval.dtype.itemsize
                 found[Collective(kind, tuple(axes) if isinstance(axes, tuple | list) else (axes,), dtype, size)] += 1

@@ -59,9 +59,8 @@ def test_seconds_of_nodes_and_paid_moves_add_up_to_the_prediction(case):
     program, plan = case
     data = json.loads(json.dumps(as_json(program, plan)))
     computing = sum(n["seconds"] * n["trips"] for n in data["nodes"] if "body" not in n)
-    moving = sum(
-        m["seconds"] * m["trips"] for e in data["edges"] for m in e["moves"] if e["paid"] or m["kind"] == "halo"
-    )
+    moves = [m for e in data["edges"] for m in e["moves"] if e["paid"] or m["kind"] in ("halo", "pass", "spill")]
+    moving = sum(m["seconds"] * m["trips"] for m in moves)
     assert data["schema"] == 2
     assert computing == pytest.approx(plan.prediction.compute_seconds, rel=1e-12)
     assert moving == pytest.approx(plan.prediction.communication_seconds, rel=1e-12, abs=1e-18)
