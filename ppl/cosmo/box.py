@@ -44,7 +44,9 @@ class Box:
             if given not in known:
                 raise Diagnostic("argument", f"unknown {what} '{given}'", hint=f"choose from {', '.join(known)}")
         if not self.dims or not self.cell > 0:
-            raise Diagnostic("argument", f"a box needs dims and cells of positive size, not {self.dims} of {self.cell}")
+            shown = ", ".join(self.names) or "no dims"
+            message = f"a box needs dims and cells of positive size, not {shown} of {self.cell:g}"
+            raise Diagnostic("argument", message, hint="give the side of a cell in Mpc/h, as cell = 4.0")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,7 +62,8 @@ class Box:
         if ratio == 1:
             return self
         if ratio < 1 or int(ratio) != ratio:
-            raise Diagnostic("argument", f"a mesh is a whole number of times as fine as its particles, not {ratio}")
+            message = f"a mesh is a whole number of times as fine as its particles, not {ratio}"
+            raise Diagnostic("argument", message, hint="write ratio = 1 or ratio = 2")
         dims = tuple(Dim(f"{d.name}~{ratio}", d.size * int(ratio)) for d in self.dims)
         return Box(dims, self.cell / ratio, self.gradient, self.laplacian)
 

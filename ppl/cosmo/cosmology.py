@@ -9,11 +9,12 @@ import dataclasses
 import math
 import numbers
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ir.build import diagnostic
 from ir.graph import Value
 
+from ..trace.records import Record
 from .double import double
 
 SPEED_OF_LIGHT = 2997.92458
@@ -23,7 +24,7 @@ _POSITIVE = ("Omega_m", "Omega_b", "h", "sigma8", "A_s", "T_cmb")
 
 
 @dataclass(frozen=True)
-class Cosmology:
+class Cosmology(Record):
     """A universe of matter, curvature and dark energy with w(a) = w0 + wa (1 - a); radiation is left out.
 
     Omega_m is all matter today and Omega_b its baryons, in units of the critical density; dark energy is what is
@@ -31,6 +32,9 @@ class Cosmology:
     its amplitude from one of sigma8 (today's rms of the density in spheres of 8 Mpc/h) and A_s (of the primordial
     curvature, at 0.05/Mpc). Dark energy must vanish in the past: for w0 + wa >= 0 the growth is refused, or NaN.
     """
+
+    kind: ClassVar[str] = "a cosmology"
+    made_by: ClassVar[str] = "cosmology(Omega_m = 0.31, Omega_b = 0.05, h = 0.68, n_s = 0.97, sigma8 = 0.81)"
 
     Omega_m: Value | float
     Omega_b: Value | float

@@ -80,9 +80,20 @@ class ParticleMesh:
         fields = [-g for g in self.mesh.gradients(potential)]
         return tuple(g * (1 / self.ratio) for g in self.read(displacements, *fields)), load
 
-    def _shared(self) -> tuple:
+    @property
+    def whole_reach(self) -> int:
+        """The reach, checked."""
         if self.reach < 1 or int(self.reach) != self.reach:
-            raise Diagnostic("argument", f"reach is a whole number of cells, 1 or more, not {self.reach}")
+            message = f"reach is a whole number of cells, 1 or more, not {self.reach}"
+            raise Diagnostic("argument", message, hint="write for example reach = 8")
+        return int(self.reach)
+
+    def _shared(self) -> tuple:
+        return self.box.names, self.mesh.dims, *self.manner()
+
+    def manner(self) -> tuple[str, int, int, str]:
+        """How particles meet the mesh: kernel, reach, capacity and ownership, checked."""
+        reach = self.whole_reach
         half = math.ceil(self.reach / (2 * self.ratio))  # of the reach, in layers of the lattice
         capacity = half if self.capacity is None else self.capacity
         if capacity < 1 or int(capacity) != capacity:
@@ -90,7 +101,7 @@ class ParticleMesh:
         if self.ownership not in OWNERSHIPS:
             hint = f"choose from {', '.join(OWNERSHIPS)}"
             raise Diagnostic("argument", f"unknown ownership of particles '{self.ownership}'", hint=hint)
-        return self.box.names, self.mesh.dims, self.kernel, int(self.reach), int(capacity), self.ownership
+        return self.kernel, reach, int(capacity), self.ownership
 
     def held(self, displacements: Sequence[Value], load: Value) -> Value:
         """What a run tells where it is too much: with halos how far particles have gone, else `load`."""
@@ -105,7 +116,7 @@ class ParticleMesh:
             limit("reach", held, self.reach, what, "a larger reach holds them: reach = {needed}")
             return
         what = "times what devices can hold of particles that leave their part of the box"
-        hint = f"{{needed}} times the reach of {self.reach} and the capacity of {self._shared()[4]} hold them, "
+        hint = f"{{needed}} times the reach of {self.reach} and the capacity of {self.manner()[2]} hold them, "
         limit("load", held, 1.0, what, hint + "where no particle goes farther than the smallest block of the box")
 
     def _scaled(self, displacements: Sequence[Value]) -> Vector:

@@ -61,36 +61,42 @@ class Steps:
 
 @dataclass(frozen=True)
 class Factors:
-    """What gravity and momenta are multiplied by, in each step [~step], and in the last half kick."""
+    """What gravity and momenta are multiplied by, in each step [~step], and before and after all of them.
+
+    A step is p <- keep p + kick g(x); x <- x + drift p. Without `keep` momenta are kept whole, without `first_drift`
+    and `last_kick` there are none.
+    """
 
     kick: Value
     drift: Value
-    last_kick: Value
+    last_kick: Value | None = None
+    keep: Value | None = None
+    first_drift: Value | None = None
 
 
 def fastpm(growth: Growth, steps: Steps) -> Factors:
     """The factors of FastPM for a cosmology's growth."""
-    times, middles = _along(steps.times), _along(steps.middles)
-    begins, ends = _part(times, 0, -1), _part(times, 1, 0)
-    sides = _along((steps.times[0], *steps.middles, steps.times[-1]))
+    times, middles = along(steps.times), along(steps.middles)
+    begins, ends = part(times, 0, -1), part(times, 1, 0)
+    sides = along((steps.times[0], *steps.middles, steps.times[-1]))
     momenta, growths = growth.G_D(sides), growth.D1(times)
-    kicks = (_part(momenta, 1, 0) - _part(momenta, 0, -1)) / growths
+    kicks = (part(momenta, 1, 0) - part(momenta, 0, -1)) / growths
     drifts = (growth.D1(ends) - growth.D1(begins)) / growth.G_D(middles)
     kicks, drifts = (cast(x, current().real) for x in (kicks, drifts))
     count = len(steps.middles)
     last = emit(Sum((STEP,)), emit(Slice(STEP, count, count + 1), kicks))
-    return Factors(_part(kicks, 0, -1), drifts, last)
+    return Factors(part(kicks, 0, -1), drifts, last)
 
 
-def _along(numbers: Sequence[float]) -> Value:
+def along(numbers: Sequence[float]) -> Value:
     """Numbers along the steps, in float64."""
-    if np.allclose(np.diff(numbers, 2), 0.0, atol=1e-12):
+    if len(numbers) > 1 and np.allclose(np.diff(numbers, 2), 0.0, atol=1e-12):
         step = (numbers[-1] - numbers[0]) / (len(numbers) - 1)
         return emit(Coordinate(Dim(STEP, len(numbers)), "index", 0, "f64")) * step + float(numbers[0])
     return emit(Stack(STEP), *(constant(float(x), "f64") for x in numbers))
 
 
-def _part(x: Value, first: int, last: int) -> Value:
+def part(x: Value, first: int, last: int) -> Value:
     """Without some of the first and last entries."""
     return emit(Slice(STEP, first, x.type[STEP] + last), x)
 
@@ -115,12 +121,15 @@ def simulate(
     else the states of all steps are kept.
     """
     x, p = (start.displacement, start.momentum) if isinstance(start, Snapshot) else start
-    rank = len(x)
+    rank, keep = len(x), factors.keep
+    if factors.first_drift is not None:
+        x = tuple(d + factors.first_drift * v for d, v in zip(x, p, strict=True))
 
     def step(carries: Sequence[Value], now: Sequence[Value], _: Sequence[Value]) -> Any:
         x, p = carries[:rank], carries[rank:]
         g, load = mesh.gravity(x)
         held = mesh.held(x, load)
+        p = p if keep is None else tuple(now[2] * v for v in p)
         p = tuple(v + now[0] * f for v, f in zip(p, g, strict=True))
         x = tuple(d + now[1] * v for d, v in zip(x, p, strict=True))
         return (*x, *p), (load, held)
@@ -129,15 +138,19 @@ def simulate(
         x, p = carries[:rank], carries[rank:]
         x = tuple(d - now[1] * v for d, v in zip(x, p, strict=True))
         g, _load = mesh.gravity(x)
-        return (*x, *(v - now[0] * f for v, f in zip(p, g, strict=True)))
+        p = tuple(v - now[0] * f for v, f in zip(p, g, strict=True))
+        return (*x, *(p if keep is None else (v * now[3] for v in p)))
 
     more = {"inverse": back} if reversible else {}
-    last, (load, held) = scan(STEP, step, (*x, *p), (factors.kick, factors.drift), name="nbody", **more)
+    given = (factors.kick, factors.drift, *((keep, 1.0 / keep) if keep is not None else ()))
+    last, (load, held) = scan(STEP, step, (*x, *p), given, name="nbody", **more)
     x, p = last[:rank], last[rank:]
-    g, at_end = mesh.gravity(x)
     mesh.tell(held)
+    if factors.last_kick is None:
+        return Snapshot(x, p, load)
+    g, at_end = mesh.gravity(x)
     mesh.tell(mesh.held(x, at_end))
     return Snapshot(x, tuple(v + factors.last_kick * f for v, f in zip(p, g, strict=True)), load)
 
 
-__all__ = ["Factors", "Snapshot", "Steps", "simulate"]
+__all__ = ["STEP", "Factors", "Snapshot", "Steps", "along", "fastpm", "part", "simulate"]

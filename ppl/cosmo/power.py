@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ir.build import as_value, binary, cast, current, diagnostic, emit
 from ir.dims import Dim
@@ -24,6 +24,7 @@ from ir.ops.interpolate import Interp, Slopes
 from ir.ops.reduce import Sum
 
 from ..trace.functions import cos, exp, log, sin, sqrt, where
+from ..trace.records import Record
 from .cosmology import SPEED_OF_LIGHT, Cosmology
 from .double import double, in_double
 from .growth import Growth, growth
@@ -100,11 +101,14 @@ def _variance(cosmo: Any, radius: Value, wiggles: bool) -> Value:
 
 
 @dataclass(frozen=True)
-class PowerTable:
+class PowerTable(Record):
     """A power spectrum between knots: the cubics in log k and log P with the slopes of quartics at the knots.
 
     `knots`: ln k, none for a uniform grid from `start` by `step`. Outside of them P is NaN, but for P(0) = 0.
     """
+
+    kind: ClassVar[str] = "a table of linear power"
+    made_by: ClassVar[str] = "tabulated_power(k, P)"
 
     dim: str
     log_power: Value

@@ -3,6 +3,7 @@
 The set is closed; a consumer that matches on these classes has covered the language:
 
     Model        the file                     model radon …
+    Use          a library               use cosmology
     Dim          one dim                      dim x = 512         dim kx = freq(x)        dim obs
       Derived      a size from another dim          freq(x)
     Data         one declared input           data y[obs]: real<lower = 0>
@@ -28,6 +29,7 @@ What the parser promises about a tree:
 - the type of a `ScalarType` is one of `SCALARS`, bounds stand on real and int only, a `Dim` size is at least 1;
 - an `Integer` fits in 64 bits, a `Real` is finite, both are non-negative (a minus sign is a `Unary`);
 - no positional argument follows a `Keyword`, no keyword is given twice;
+- a `Use` stands before all other statements, and none twice;
 - an `IndexStep` names the step of the `Scan` that it stands in, and stands nowhere else; `init` is in a scan only;
 - a stage of `Infer` is a Call whose arguments are Keywords; their values are literals (Integer, Real, Bool, Text, Name,
   a minus and a number, or a NameList) or Calls of the same kind;
@@ -201,6 +203,13 @@ class IndexType(Node):
 
 
 @dataclass(frozen=True)
+class Use(Node):
+    """`use name`: the functions of a library are known below."""
+
+    name: Name
+
+
+@dataclass(frozen=True)
 class Derived(Node):
     """`rule(arguments)`: the size of a dim that follows from other dims, as `freq(x)` or `alias(k)`."""
 
@@ -296,7 +305,7 @@ class Model(Node):
 
 Expr = Integer | Real | Bool | Text | Name | Unary | Binary | Call | Index
 Argument = Expr | Keyword | DimMap
-Statement = Dim | Data | Const | Sample | Define | Factor | Scan
+Statement = Use | Dim | Data | Const | Sample | Define | Factor | Scan
 
 
 def children(node: Node) -> Iterator[Node]:

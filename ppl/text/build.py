@@ -13,7 +13,15 @@ from lark.visitors import Transformer_NonRecursive, v_args
 
 from ir.errors import Source, Span
 from ppl.text import ast
-from ppl.text.check import fail, rewritten, verify_arguments, verify_depth, verify_options, verify_step_indices
+from ppl.text.check import (
+    fail,
+    rewritten,
+    verify_arguments,
+    verify_depth,
+    verify_options,
+    verify_step_indices,
+    verify_uses,
+)
 
 FOREIGN_TYPES = {"float": "real", "double": "real", "Real": "real", "integer": "int", "Int": "int", "boolean": "bool"}
 LARGEST_INTEGER = 2**63 - 1
@@ -27,6 +35,7 @@ def build(tree: Tree, source: Source) -> ast.Model:
         raise error.orig_exc from None
     verify_depth(model)
     verify_step_indices(model)
+    verify_uses(model)
     return model
 
 
@@ -53,6 +62,9 @@ class Build(Transformer_NonRecursive):
         for child in rest:
             statements.extend(child if isinstance(child, list) else [child])
         return ast.Model(name, tuple(statements), infer, span=self._span(at))
+
+    def use(self, at, children):
+        return ast.Use(children[0], span=self._span(at))
 
     def dims(self, at, children):
         return children

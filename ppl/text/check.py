@@ -73,6 +73,21 @@ def verify_depth(model: ast.Model) -> None:
         waiting.extend((child, depth + 1) for child in ast.children(node))
 
 
+def verify_uses(model: ast.Model) -> None:
+    """Libraries are named before anything else is said, each once."""
+    seen: set[str] = set()
+    other = next((s for s in model.statements if not isinstance(s, ast.Use)), None)
+    for use in model.statements:
+        if not isinstance(use, ast.Use):
+            continue
+        if use.name.text in seen:
+            fail(use.span, f"`use {use.name}` stands twice", "remove this line")
+        seen.add(use.name.text)
+        if other is not None and other.span.line < use.span.line:
+            message = "a library is named before all other statements"
+            fail(use.span, message, f"move this line up, below `model {model.name}`")
+
+
 def infer_of(model: ast.Model) -> tuple[ast.Infer, ...]:
     return (model.infer,) if model.infer is not None else ()
 

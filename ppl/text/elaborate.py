@@ -20,7 +20,9 @@ from ..io.declare import Declaration
 from ..trace import context as trace
 from ..trace.context import Context, DimSpec
 from ..trace.functions import FUNCTIONS, unknown_function
+from ..trace.libraries import LIBRARIES, library, near
 from ..trace.model import Model
+from ..trace.records import Record, takes
 from . import ast
 from .annotations import read_annotations
 from .elaborate_scan import Steps, elaborate_scan
@@ -52,6 +54,7 @@ def load(path: str | Path) -> Model:
 def from_text(text: str, file: str = "<model>") -> Model:
     """The model of a text; statements are checked when it is traced, declarations at once."""
     tree = parse(text, file)
+    verify_libraries(tree)
     specs = _dims(tree)
     declared = tuple(_declarations(tree, specs))
 
@@ -60,6 +63,15 @@ def from_text(text: str, file: str = "<model>") -> Model:
 
     infer = tuple(_call(stage) for stage in tree.infer.stages) if tree.infer is not None else None
     return Model(tree.name.text, specs, declared, body, text, infer)
+
+
+def verify_libraries(tree: ast.Model) -> None:
+    """Every library that a model uses must be there."""
+    for s in tree.statements:
+        if isinstance(s, ast.Use) and s.name.text not in LIBRARIES:
+            meant = near(s.name.text)
+            hint = f"write `use {meant[0]}`" if meant else f"the libraries are {', '.join(LIBRARIES)}"
+            raise _error(s.name.span, f'there is no library "{s.name}"', hint)
 
 
 def program_from_text(text: str, file: str) -> Written:
@@ -194,13 +206,17 @@ class _Elaboration:
     """One trace of a model text."""
 
     def __init__(self, context: Context, inputs: Mapping[str, Value], data: set[str]):
-        self.context, self.names, self.data = context, dict(inputs), data
+        self.context, self.data = context, data
+        self.names: dict[str, Any] = dict(inputs)
+        """Quantities and records so far."""
         self.later: dict[str, int] = {}
         """The line of every definition."""
         self.indices: dict[str, str] = {}
         """Data that index a dim, and that dim."""
         self.steps: Steps | None = None
         """Within a scan: what names mean at a step."""
+        self.used: tuple[str, ...] = ()
+        self.functions: dict[str, Callable[..., Any]] = dict(FUNCTIONS)
 
     def run(self, tree: ast.Model) -> None:
         self.later = {s.name.text: s.name.span.line for s in tree.statements if isinstance(s, ast.Sample | ast.Define)}
@@ -208,7 +224,10 @@ class _Elaboration:
             if isinstance(s, ast.Data | ast.Const) and isinstance(s.type, ast.IndexType):
                 self.indices[s.name.text] = s.type.dim.text
         for statement in tree.statements:
-            if isinstance(statement, ast.Dim | ast.Data | ast.Const):
+            if isinstance(statement, ast.Use):
+                self.used = (*self.used, statement.name.text)
+                self.functions |= library(statement.name.text)
+            if isinstance(statement, ast.Use | ast.Dim | ast.Data | ast.Const):
                 continue
             self.context.builder.span = statement.span
             self.statement(statement)
@@ -228,7 +247,7 @@ class _Elaboration:
         if name in self.context.specs:
             raise self.at(s.name.span, f"'{name}' is the name of a dim", "use another name for the quantity")
         if isinstance(s, ast.Factor):
-            value = as_value(self.expr(s.value))
+            value = as_value(self.operand(s.value))
             read_annotations(self, s, ())
             trace.factor(name, value)
             return
@@ -240,8 +259,12 @@ class _Elaboration:
             _known_dim(d, self.context.specs)
         dims = tuple(d.text for d in s.dims)
         if isinstance(s, ast.Define):
+            made = self.expr(s.value)
+            if isinstance(made, Record):
+                self.record(s, made, dims)
+                return
             flags = read_annotations(self, s, ("nosave",))
-            value = as_value(self.expr(s.value))
+            value = as_value(made)
             self.context.builder.span = s.value.span
             self.check_dims(name, s.value, value, dims)
             self.names[name] = trace.deterministic(
@@ -249,6 +272,19 @@ class _Elaboration:
             )
             return
         self.sample(s, name, dims)
+
+    def record(self, s: ast.Define, made: Record, dims: tuple[str, ...]) -> None:
+        """Gives a record its name: there is no site, and so nothing that is kept, drawn or observed."""
+        name = s.name.text
+        if dims:
+            hint = f"write {name} = …, and give the quantities that are made of it their dims"
+            raise self.at(s.dims[0].span, f'"{name}" is {made.kind}, which has no dims of its own', hint)
+        if s.generated:
+            raise self.at(s.span, f'"{name}" is {made.kind}: only quantities are generated', "take generated away")
+        if s.annotations:
+            hint = f"take @{s.annotations[0].name} away"
+            raise self.at(s.annotations[0].span, f'"{name}" is {made.kind}, which is not kept with the draws', hint)
+        self.names[name] = made
 
     def check_dims(self, name: str, node: Any, value: Any, dims: tuple[str, ...], event: tuple[str, ...] = ()) -> None:
         """Points at the smallest operand that brings a dim which the left side lacks."""
@@ -275,8 +311,7 @@ class _Elaboration:
             if isinstance(child, ast.Keyword | ast.DimMap | ast.IndexBy | ast.IndexStep) or _takes_away(child, dim):
                 continue
             if any(
-                isinstance(n, ast.Name) and n.text in self.names and dim in self.names[n.text].type
-                for n in ast.walk(child)
+                isinstance(n, ast.Name) and dim in getattr(self.names.get(n.text), "dims", ()) for n in ast.walk(child)
             ):
                 return self._culprit(child, dim)
         return node
@@ -321,16 +356,22 @@ class _Elaboration:
             self.check_dims(name, node, value, dims, (*event, *call.dist.inner()))
         return call
 
-    def arguments(self, arguments: tuple[ast.Argument, ...]) -> tuple[list[Any], dict[str, Any]]:
+    def arguments(self, arguments: tuple[ast.Argument, ...], records: bool = False) -> tuple[list[Any], dict[str, Any]]:
+        """Arguments by position and by name; `records` may be among those of a library's functions only."""
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
         for a in arguments:
-            if isinstance(a, ast.Keyword):
-                kwargs[a.name.text] = self.expr(a.value)
-            elif isinstance(a, ast.DimMap):
+            if isinstance(a, ast.DimMap):
                 kwargs[a.source.text] = a.target.text
+                continue
+            node = a.value if isinstance(a, ast.Keyword) else a
+            x = self.expr(node)
+            if isinstance(x, Record) and not records:
+                raise self.not_a_quantity(node, x)
+            if isinstance(a, ast.Keyword):
+                kwargs[a.name.text] = x
             else:
-                args.append(self.expr(a))
+                args.append(x)
         return args, kwargs
 
     def expr(self, e: Any) -> Any:
@@ -369,7 +410,16 @@ class _Elaboration:
         x = self.expr(e)
         if isinstance(x, str | list):
             raise self.at(e.span, f'"{e}" is a dim, not a quantity', f"coordinate({e}) gives positions along it")
+        if isinstance(x, Record):
+            raise self.not_a_quantity(e, x)
         return x
+
+    def not_a_quantity(self, e: Any, x: Record) -> Diagnostic:
+        """The diagnostic for a record where a tensor or a number is needed."""
+        known = [f"{n}(…)" for n, f in self.functions.items() if type(x) in takes(f)]
+        hint = f"ask for a quantity of it, as {', '.join(known[:3])}" if known else None
+        shown = f'"{_shown(e)}"' if isinstance(e, ast.Name) else "this"
+        return self.at(e.span, f"{shown} is {x.kind}, not a quantity", hint)
 
     def unary(self, e: ast.Unary) -> Any:
         x = self.operand(e.operand)
@@ -403,16 +453,18 @@ class _Elaboration:
     def call(self, e: ast.Call) -> Any:
         name = e.function.text
         self.context.builder.span = e.span
-        if name not in FUNCTIONS:
+        if name not in self.functions:
             self.context.builder.span = e.function.span
-            raise unknown_function(self.context, name)
-        args, kwargs = self.arguments(e.arguments)
+            raise unknown_function(self.context, name, self.used)
+        args, kwargs = self.arguments(e.arguments, records=name not in FUNCTIONS)
         self.context.builder.span = e.span
         try:
-            return FUNCTIONS[name](*args, **kwargs)
+            return self.functions[name](*args, **kwargs)
         except TypeError as error:
             detail = re.sub(r"^[\w.<>]+\(\) ", "", str(error))
-            raise self.at(e.span, f"{name} {detail}", _usage(name)) from None
+            raise self.at(e.span, f"{name} {detail}", _usage(name, self.functions[name])) from None
+        except Diagnostic as error:
+            raise error.at(e.span) from None
 
     def index(self, e: ast.Index) -> Value:
         base = self.operand(e.base) if self.steps is None else self.steps.base(e)
@@ -462,9 +514,8 @@ def _shown(node: Any) -> str:
     return node.text if isinstance(node, ast.Name) else "this"
 
 
-def _usage(name: str) -> str:
+def _usage(name: str, function: Callable[..., Any]) -> str:
     """How a function is called: `sum(x, over): the first line of its docstring`."""
-    function = FUNCTIONS[name]
     doc = (function.__doc__ or "").strip().splitlines()
     takes = ", ".join(p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD)
     return f"{name}({takes}): {doc[0] if doc else ''}"

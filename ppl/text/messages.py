@@ -25,6 +25,7 @@ HINTED_LINE = re.compile(r"\bwrite (?:for example )?`([^`]*)`(?: in line (\d+))?
 EXAMPLE = "a statement looks like `mu[k] ~ Normal(0, 1)` or `eta[obs] = a + b * x`"
 EXAMPLES = {
     "MODEL": "the first line looks like `model radon`",
+    "USE": "a library is named as in `use cosmology`",
     "DIM": "dims look like `dim obs, x = 512, kx = freq(x)`",
     "DATA": "data look like `data y[obs]: real` or `data n[obs]: int<lower = 0>`",
     "CONST": "a constant looks like `const box: real<lower = 0> = 10.0`",

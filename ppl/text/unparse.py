@@ -40,6 +40,8 @@ def dim(node: ast.Dim) -> str:
 
 def statement(node: ast.Statement) -> str:
     match node:
+        case ast.Use():
+            return f"use {node.name}"
         case ast.Dim():
             return "dim " + dim(node)
         case ast.Data():

@@ -305,8 +305,10 @@ def _frequency_of(context: Context, x: Value, dim: str, freq: str, rule: str, in
     return freq
 
 
-def unknown_function(context: Context, name: str) -> Exception:
-    """The diagnostic for a function that the language does not have."""
+def unknown_function(context: Context, name: str, used: Iterable[str] = ()) -> Exception:
+    """The diagnostic for a function that neither the language has nor the libraries that a model uses."""
+    from .libraries import library, library_of
+
     foreign = {
         "normal": "a distribution stands after ~",
         "logit": "log(p / (1 - p))",
@@ -325,9 +327,13 @@ def unknown_function(context: Context, name: str) -> Exception:
         "arctan2": "atan2(y, x)",
         "gammaln": "lgamma(x)",
     }
-    near = difflib.get_close_matches(name, FUNCTIONS, n=1)
+    if home := library_of(name, used):
+        message = f'"{name}" is a function of the library {home}, which this model does not use'
+        return context.error(message, f"add the line `use {home}` below the model line")
+    known = [*FUNCTIONS, *(f for u in used for f in library(u))]
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f"write {foreign[name]}" if name in foreign else f'did you mean "{near[0]}"?' if near else None
-    return context.error(f'unknown function "{name}"', hint or "functions: " + ", ".join(sorted(FUNCTIONS)))
+    return context.error(f'unknown function "{name}"', hint or "functions: " + ", ".join(sorted(known)))
 
 
 __all__ = ["FUNCTIONS", "constant", *(f.rstrip("_") for f in FUNCTIONS if f != "abs")]
