@@ -67,15 +67,21 @@ def bind(
     dtype: str = "float32",
     index_base: int = 0,
     fixed: Mapping[str, Any] | None = None,
+    unobserved: bool = False,
 ) -> Bound:
     """Checks data against a model's declarations and traces the model. Every mistake is one `Diagnostic`.
 
-    fixed: values of latents, in their own units, at which these are held.
+    fixed: values of latents, in their own units, at which these are held. unobserved: what the model observes may be
+    missing from the data, for predictions.
     """
     overrides = _check(model, sizes, dtype)
     base = {n: overrides.get(n, s.size) for n, s in model.dims.items() if s.rule is None}
     given = data if isinstance(data, Data) else as_data({} if data is None else data)
-    checked = check_data(_allow_missing(model, overrides, given), given, base, index_base)
+    declarations = _allow_missing(model, overrides, given)
+    if unobserved:
+        seen = _observed_names(model, overrides)
+        declarations = tuple(d for d in declarations if d.name in given or d.name not in seen)
+    checked = check_data(declarations, given, base, index_base)
     found = model.sizes(checked.dim_sizes, overrides)
     for name, size in checked.dim_sizes.items():
         if found.get(name, size) != size:
@@ -109,15 +115,30 @@ def _allow_missing(model: Model, sizes: Mapping[str, int], data: Data) -> tuple[
     """
     if not any(d.value.dtype.kind == "f" and np.isnan(d.value).any() for d in data.values()):
         return model.declarations
-    open_dims = {n: 8 for n, s in model.dims.items() if s.rule is None and s.size is None and n not in sizes}
-    try:
-        program = model.trace(model.sizes(open_dims, sizes))
-    except Diagnostic:  # found again, in its place, once the data are checked
+    program = _trial(model, sizes)
+    if program is None:
         return model.declarations
     masked = {n.operands[0].name for n in program.walk() if isinstance(n.op, Observe) and n.op.masked}
     return tuple(
         dataclasses.replace(d, may_be_missing=d.may_be_missing or d.name in masked) for d in model.declarations
     )
+
+
+def _observed_names(model: Model, sizes: Mapping[str, int]) -> set[str]:
+    """The data that the model observes."""
+    program = _trial(model, sizes)
+    return (
+        set() if program is None else set(dict(_observed(program, {i.name: i.name for i in program.inputs})).values())
+    )
+
+
+def _trial(model: Model, sizes: Mapping[str, int]) -> Program | None:
+    """The model traced with some size for dims whose size is not known; None where it is wrong, which is told later."""
+    open_dims = {n: 8 for n, s in model.dims.items() if s.rule is None and s.size is None and n not in sizes}
+    try:
+        return model.trace(model.sizes(open_dims, sizes))
+    except Diagnostic:
+        return None
 
 
 def outline(

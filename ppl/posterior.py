@@ -275,6 +275,15 @@ class Posterior:
 
         return run(self, program, seed=seed, **options)
 
+    def draw_prior(self, seed: int = 0) -> dict[str, np.ndarray]:
+        """One draw of all named quantities from the prior, and of what the model would observe, by name.
+
+        What is observed need not be among the data: `ppl.compile(model, sizes=…)`.
+        """
+        from .infer.prior import PriorDraws
+
+        return next(PriorDraws(self).draw(seed))
+
     def suggest(self) -> Suggestion:
         """The program that `run()` takes where none is given, with the reasons; it can be printed."""
         from .infer.choose import suggest

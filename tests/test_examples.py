@@ -16,6 +16,8 @@ CASES = {
     "02_linear_regression": ("linear_regression", lambda ns: ns["simulate"]()),
     "03_radon": ("radon", lambda ns: ns["simulate"]()),
     "04_eight_schools": ("eight_schools", lambda ns: ns["DATA"]),
+    "05_structure": ("structure", lambda ns: {}),
+    "06_initial_conditions": ("initial_conditions", lambda ns: {"observed": np.ones((16, 16, 16))}),
 }
 
 
@@ -57,3 +59,30 @@ def test_missing_values_under_a_mask_change_nothing(form):
     assert a == b
     for name in grad_a:
         np.testing.assert_array_equal(grad_a[name], grad_b[name])
+
+
+SMALL = {"x": 8, "y": 8, "z": 8}
+
+
+@pytest.mark.slow
+def test_structure_grows_and_is_drawn(tmp_path):
+    """On scales of the box the evolved power is the linear one of the same noise, to 30 %; pictures are written."""
+    namespace = runpy.run_path(str(EXAMPLES / "05_structure.py"))
+    drawn = namespace["draw"](1, **SMALL, shell=3)
+    np.testing.assert_allclose(drawn["P_linear"][0], drawn["P_delta"][0], rtol=0.3)
+    assert drawn["delta"].mean() == pytest.approx(0, abs=1e-4) and drawn["P_redshift"][0] > drawn["P_delta"][0]
+    namespace["picture"](drawn, tmp_path / "structure.png")
+    assert (tmp_path / "structure.png").stat().st_size > 20_000
+
+
+@pytest.mark.slow
+def test_initial_conditions_are_found_again(tmp_path):
+    namespace = runpy.run_path(str(EXAMPLES / "06_initial_conditions.py"))
+    data, truth = namespace["simulate"](1, **SMALL)
+    found = namespace["recover"](data, draws=20, warmup=20, **SMALL)
+    for fields in found.values():
+        _, r = namespace["correlation"](fields["initial"], truth["initial"], shells=3)
+        assert r[0] > 0.6
+        assert np.corrcoef(fields["final"].ravel(), truth["final"].ravel())[0, 1] > 0.7
+    namespace["picture"](truth, found, tmp_path / "initial.png")
+    assert (tmp_path / "initial.png").stat().st_size > 20_000

@@ -164,6 +164,30 @@ COMMANDS = {
             "  meshbayes run radon.ppl --data floor=floor.npy cty=county.npy y=y.npy --mesh row=4",
         ),
         Command(
+            "predict",
+            "MODEL",
+            MODEL,
+            "MODEL --out FILE [--draws N] [--data SOURCE ...] [--fix NAME=VALUE ...] [--mesh MESH] ...",
+            "model.ppl --out draw.npz",
+            "draw all quantities of a model from its prior, and what it would observe",
+            {
+                "draws": (
+                    _one("draws", "N", "so many, along a first dim draw (default: one, without such a dim)"),
+                    _one("seed", "N", "a whole number; the same seed gives the same draws (default 0)"),
+                ),
+                "data (what the model observes is not needed)": (*DATA, FIX, DTYPE),
+                "devices": PLANNING,
+                "output": (
+                    _one("out", "FILE", "the file to write: .npz, or .zarr with the names of dims"),
+                    _flag("quiet", "no list of what is written: only warnings"),
+                ),
+            },
+            "One draw is data for the same model: what it observes has the model's own names and dims.\n"
+            "  meshbayes predict model.ppl --seed 1 --out mock.npz\n"
+            "  meshbayes run model.ppl --data mock.npz\n"
+            "  meshbayes predict model.ppl --fix sigma=0.1 --draws 100 --out draws.zarr --mesh row=4,col=2",
+        ),
+        Command(
             "report",
             "DIR",
             "a run folder",

@@ -34,6 +34,7 @@ FOREIGN_COMMANDS = {
     **dict.fromkeys(("sample", "fit", "infer", "mcmc", "nuts", "start"), "run"),
     **dict.fromkeys(("compile", "validate", "lint", "parse", "test"), "check"),
     **dict.fromkeys(("show", "draw", "print", "dump", "ir"), "graph"),
+    **dict.fromkeys(("simulate", "generate", "forward", "prior", "mock"), "predict"),
     **dict.fromkeys(("layout", "shard", "optimize"), "plan"),
     **dict.fromkeys(("bench", "benchmark", "measure", "profile", "tune"), "calibrate"),
     **dict.fromkeys(("html", "summary", "summarize", "plot", "diagnose"), "report"),

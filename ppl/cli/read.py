@@ -109,13 +109,18 @@ def data(args: Any, of: Model) -> Data:
     return read_many(args.data, wanted)
 
 
-def bound(args: Any, of: Model) -> Bound:
+def bound(args: Any, of: Model, *, unobserved: bool = False) -> Bound:
     """The model with its data, checked."""
     from ..bind import bind
 
-    base = index_base(args.index_base)
+    options = {"sizes": sizes(args.set), "dtype": dtype(args), "index_base": index_base(args.index_base)}
     with _named("fixed", "--fix"):
-        return bind(of, data(args, of), sizes=sizes(args.set), dtype=dtype(args), index_base=base, fixed=fixed(args))
+        return bind(of, data(args, of), fixed=fixed(args), unobserved=unobserved, **options)
+
+
+def unobserved(args: Any, of: Model) -> Bound:
+    """The model with its data, of which those that it observes may be missing."""
+    return bound(args, of, unobserved=True)
 
 
 def fixed(args: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import re
 
 from ir.errors import Diagnostic
 from ppl.text.situation import Situation, adjacent
+from ppl.trace.libraries import LIBRARIES
 
 BLOCKS = {
     "functions": "write the expression where it is used, or name it: `name = expression`",
@@ -53,6 +54,14 @@ def block_of_stan(s: Situation) -> Diagnostic | None:
         return None
     message = f"there are no blocks like `{title} {{ }}`: a model is one flat list of statements"
     return s.say(message, BLOCKS[title], s.span(s.sentence[0], s.sentence[len(words)]))
+
+
+def library_of_another_language(s: Situation) -> Diagnostic | None:
+    """`import cosmology`, `using cosmology`"""
+    if len(s.statement) > 1 or not s.sentence or s.sentence[0] not in ("import", "from", "using", "library"):
+        return None
+    named = next((word for word in s.sentence[1:] if word in LIBRARIES), None)
+    return named and s.say("a library is named by `use`", f"write `use {named}`", s.span(s.sentence[0]))
 
 
 def word_of_another_language(s: Situation) -> Diagnostic | None:
@@ -151,6 +160,7 @@ def comment(s: Situation) -> Diagnostic | None:
 
 RULES = (
     block_of_stan,
+    library_of_another_language,
     word_of_another_language,
     docstring,
     conditional,

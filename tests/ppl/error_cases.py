@@ -62,7 +62,25 @@ def line(x: ppl.Data["obs"], y: ppl.Data["obs"]):
     slope = ppl.sample("slope", ppl.Normal(0, 10))
     ppl.observe("y", ppl.Normal(slope * x, 1), y)
 """
+BOX = """\
+model box
+use cosmology
+dim x = 4, y = 6, z = 5
+dim shell = 2
+data counts[x, y, z]: real
+
+Omega_m ~ Uniform(0.2, 0.4)
+white[x, y, z] ~ Normal(0, 1)
+universe = cosmology(Omega_m = Omega_m, Omega_b = 0.05, h = 0.7, n_s = 0.96, sigma8 = 0.8)
+matter = simulate(white, universe, cell = 8.0, steps = 1)
+seen = redshift_space(matter, los = z)
+delta[x, y, z] = density(seen) - 1
+power[shell] = power_spectrum(delta, shell, cell = 8.0, los = z, multipole = 2)
+counts[x, y, z] ~ Normal(delta, 1)
+"""
+BOX_DATA = f'{{"counts": {[[[1.0] * 5] * 6] * 4}}}\n'
 PROJECTS = {
+    "box": {"model.ppl": BOX, "data.json": BOX_DATA},
     "radon": {"model.ppl": RADON, "data.json": RADON_DATA},
     "field": {"model.ppl": FIELD, "data.json": FIELD_DATA},
     "mixture": {"model.ppl": MIXTURE, "data.json": MIXTURE_DATA},
@@ -224,6 +242,43 @@ DISTRIBUTIONS = [
         "Beta(1, 2)",
     ),
     text("where_on_a_latent", "beta  ~ Normal(0, 2)", "beta  ~ Normal(0, 2) @where(floor)", " @where(floor)", ""),
+]
+UNIVERSE = "universe = cosmology(Omega_m = Omega_m, Omega_b = 0.05, h = 0.7, n_s = 0.96, sigma8 = 0.8)"
+LIBRARY = [
+    Case(
+        "library_not_used",
+        {"model.ppl": ("use cosmology\n", "")},
+        {"model.ppl": ("box\n", "box\nuse cosmology\n")},
+        "box",
+    ),
+    text("library_unknown", "use cosmology", "use cosmo", "use cosmo", "use cosmology", "box"),
+    text("function_of_a_library_misspelt", "= simulate(", "= simulat(", "simulat(", "simulate(", "box"),
+    text("record_as_a_quantity", "density(seen) - 1", "seen - 1", "seen - 1", "density(seen) - 1", "box"),
+    text("record_in_a_function", "density(seen) - 1", "exp(universe)", "exp(universe)", "exp(white)", "box"),
+    text("record_in_a_distribution", "Normal(delta, 1)", "Normal(seen, 1)", "(seen", "(density(seen)", "box"),
+    text("record_with_dims", "seen = red", "seen[x] = red", "seen[x]", "seen", "box"),
+    text("record_not_kept", "los = z)\n", "los = z) @nosave\n", " @nosave", "", "box"),
+    text("record_generated", "seen = red", "generated seen = red", "generated ", "", "box"),
+    text("record_of_another_kind", "density(seen)", "density(universe)", "(universe) - 1", "(seen) - 1", "box"),
+    text("quantity_as_a_record", "(white, universe,", "(white, Omega_m,", "Omega_m, cell", "universe, cell", "box"),
+    text("record_as_an_argument", "(white, universe,", "(universe, universe,", "(universe, u", "(white, u", "box"),
+    text("line_of_sight_of_no_dim", "(matter, los = z)", "(matter, los = shell)", "los = shell", "los = y", "box"),
+    text("multipole_of_no_line", ", los = z, multipole", ", multipole", ", multipole", ", los = z, multipole", "box"),
+    text(
+        "shells_along_a_box",
+        "power[shell] = power_spectrum(delta, shell",
+        "power[x] = power_spectrum(delta, x",
+        "power[x] = power_spectrum(delta, x",
+        "power[shell] = power_spectrum(delta, shell",
+        "box",
+    ),
+    text("box_without_cells", ", cell = 8.0, steps = 1", ", steps = 1", ", steps", ", cell = 8.0, steps", "box"),
+    text("box_of_a_scalar", "simulate(white", "simulate(Omega_m", "simulate(Omega_m", "simulate(white", "box"),
+    text("cell_that_is_a_quantity", "cell = 8.0, steps", "cell = Omega_m, steps", "cell = Omega_m", "cell = 2", "box"),
+    text("steps_that_are_half", "steps = 1", "steps = 1.5", "1.5", "0", "box"),
+    text("stepper_unknown", "steps = 1", 'stepper = "leapfrog"', "leapfrog", "bullfrog", "box"),
+    text("cosmology_without_a_parameter", ", h = 0.7", "", ", n_s", ", h = 0.7, n_s", "box"),
+    text("cosmology_without_amplitude", ", sigma8 = 0.8", "", ", n_s = 0.96", ", n_s = 0.96, sigma8 = 0.8", "box"),
 ]
 FUNCTIONS = [
     text("rfft_without_rfreq", "ky = rfreq(y)", "ky = freq(y)", "ky = freq(y)", "ky = rfreq(y)", "field"),
@@ -427,6 +482,9 @@ PLANS = [
     words("mesh_larger_than_the_devices", "--mesh row=16", "--mesh row=8", RUN),
 ]
 COMMANDS = [
+    words("predict_without_a_file", "", "--out draw.npz", "predict model.ppl --data data.json"),
+    words("predict_in_an_unknown_format", "--out draw.csv", "--out draw.npz", "predict model.ppl --data data.json"),
+    words("predict_with_half_a_draw", "--draws 0.5", "--draws 1", "predict model.ppl --data data.json --out draw.npz"),
     words("unknown_command", "chek model.ppl", "check model.ppl", ""),
     words("foreign_command", "sample model.ppl --data data.json --out out", RUN, ""),
     words("model_without_a_command", "model.ppl", "check model.ppl", ""),
@@ -496,4 +554,4 @@ PYTHONS = [
     ),
     python("python_call_of_a_model", "    ppl.observe", "    line(x, y)\n    ppl.observe", "    line(x, y)\n", ""),
 ]
-CASES = [*DIMS, *NAMES, *DISTRIBUTIONS, *FUNCTIONS, *VALUES, *SIZES, *PLANS, *COMMANDS, *PYTHONS]
+CASES = [*LIBRARY, *DIMS, *NAMES, *DISTRIBUTIONS, *FUNCTIONS, *VALUES, *SIZES, *PLANS, *COMMANDS, *PYTHONS]

@@ -10,9 +10,9 @@ import pytest
 
 import ppl.cli.run
 from ppl.cli import main
-from tests.ppl.error_cases import CASES, DIMS, DISTRIBUTIONS, FUNCTIONS, NAMES
+from tests.ppl.error_cases import CASES, DIMS, DISTRIBUTIONS, FUNCTIONS, LIBRARY, NAMES
 
-IN_THE_TEXT = {case.name for case in (*DIMS, *NAMES, *DISTRIBUTIONS, *FUNCTIONS)}
+IN_THE_TEXT = {case.name for case in (*LIBRARY, *DIMS, *NAMES, *DISTRIBUTIONS, *FUNCTIONS)}
 FIRST = re.compile(r"^(syntax|type|data|plan|argument) error: ", re.MULTILINE)
 
 

@@ -122,6 +122,7 @@ def test_whole_numbers_and_reals_differ():
 
 def test_every_construct_has_its_node():
     text = """model all  # every statement once
+use cosmology
 dim x = 9, kx = freq(x), k2 = alias(kx), obs; dim time
 data n[obs]: int<lower = 0, upper = 9>, cty[obs]: index[x]
 const box: real<lower = -1> = 10.0
@@ -136,14 +137,14 @@ infer map() >> nuts(chains = 4, dense = false, start = -1.5, keep = [s, z], meth
 """
     model = parse(text)
     kinds = [type(statement).__name__ for statement in model.statements]
-    assert kinds == ["Dim"] * 5 + ["Data"] * 2 + ["Const", "Sample", "Define", "Factor", "Scan"]
+    assert kinds == ["Use"] + ["Dim"] * 5 + ["Data"] * 2 + ["Const", "Sample", "Define", "Factor", "Scan"]
     seen = {type(node) for node in ast.walk(model)}
     assert seen == set(all_nodes(ast.Node)) - {ast.Node}, "every class of the AST is produced"
     assert parse(unparse(model)) == model
     scan = model.statements[-1]
     assert [step.init is not None for step in scan.body] == [True, True]
     assert [(i.step.text, i.offset) for i in ast.walk(scan) if isinstance(i, ast.IndexStep)] == [("t", -1), ("t", 0)]
-    assert model.statements[9].generated and not model.statements[8].generated
+    assert model.statements[10].generated and not model.statements[9].generated
     assert [stage.function.text for stage in model.infer.stages] == ["map", "nuts"]
     assert str(model.infer.stages[1].arguments[2].value.operand.value) == "1.5"
 
@@ -271,7 +272,8 @@ STAGES = st.lists(algorithms(ATOMS | LISTS | algorithms(ATOMS)), min_size=1, max
 
 @st.composite
 def programs(draw):
-    statements = st.lists(STATEMENTS, max_size=3).map(tuple)
+    uses = st.lists(node(ast.Use, NAMES), max_size=2, unique_by=lambda use: use.name.text)
+    statements = st.tuples(uses, st.lists(STATEMENTS, max_size=3)).map(lambda parts: (*parts[0], *parts[1]))
     return draw(node(ast.Model, NAMES, statements, st.none() | node(ast.Infer, STAGES)))
 
 
