@@ -75,7 +75,7 @@ def _amplitude(cosmo: Any, a: Value | None, made: Growth | None, wiggles: bool) 
         made = made or growth(cosmo)
         return today * (made.D1(a) / made.D1(double(1.0))) ** 2
     if cosmo.A_s is None:
-        hint = "as Cosmology(…, sigma8=0.81) or Cosmology(…, A_s=2.1e-9)"
+        hint = "give it one, as sigma8 = 0.81 or A_s = 2.1e-9"
         raise diagnostic("argument", "a cosmology without sigma8 or A_s has no power spectrum", hint=hint)
     made = made or growth(cosmo)
     pivot = exp((cosmo.n_s - 1.0) * log(cosmo.h / 0.05))

@@ -22,7 +22,7 @@ from ..trace.context import Context, DimSpec
 from ..trace.functions import FUNCTIONS, unknown_function
 from ..trace.libraries import LIBRARIES, library, near
 from ..trace.model import Model
-from ..trace.records import Record, takes
+from ..trace.records import Record, makes_record, takes
 from . import ast
 from .annotations import read_annotations
 from .elaborate_scan import Steps, elaborate_scan
@@ -416,7 +416,7 @@ class _Elaboration:
 
     def not_a_quantity(self, e: Any, x: Record) -> Diagnostic:
         """The diagnostic for a record where a tensor or a number is needed."""
-        known = [f"{n}(…)" for n, f in self.functions.items() if type(x) in takes(f)]
+        known = [f"{n}(…)" for n, f in self.functions.items() if type(x) in takes(f) and not makes_record(f)]
         hint = f"ask for a quantity of it, as {', '.join(known[:3])}" if known else None
         shown = f'"{_shown(e)}"' if isinstance(e, ast.Name) else "this"
         return self.at(e.span, f"{shown} is {x.kind}, not a quantity", hint)

@@ -60,6 +60,11 @@ def takes(function: Callable[..., Any]) -> tuple[type[Record], ...]:
     return getattr(function, "records", ())
 
 
+def makes_record(function: Callable[..., Any]) -> bool:
+    """Whether a function says that what it returns is a record."""
+    return str(inspect.signature(function).return_annotation) in Record.table
+
+
 def _record(annotation: str) -> tuple[type[Record] | None, bool]:
     """The record that an annotation asks for, and whether something else will do as well."""
     words = [w.strip() for w in annotation.split("|")]
@@ -87,4 +92,4 @@ def _hint(function: str, name: str, record: type[Record] | None) -> str:
     return f"make one: {record.made_by}" if record else f"give {function} a tensor or a number as {name}"
 
 
-__all__ = ["Record", "checked", "takes"]
+__all__ = ["Record", "checked", "makes_record", "takes"]

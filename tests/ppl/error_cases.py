@@ -72,7 +72,7 @@ data counts[x, y, z]: real
 Omega_m ~ Uniform(0.2, 0.4)
 white[x, y, z] ~ Normal(0, 1)
 universe = cosmology(Omega_m = Omega_m, Omega_b = 0.05, h = 0.7, n_s = 0.96, sigma8 = 0.8)
-matter = simulate(white, universe, cell = 8.0, steps = 1)
+matter = simulate(white, universe, cell = 8.0, steps = 0, order = 1)
 seen = redshift_space(matter, los = z)
 delta[x, y, z] = density(seen) - 1
 power[shell] = power_spectrum(delta, shell, cell = 8.0, los = z, multipole = 2)
@@ -255,7 +255,7 @@ LIBRARY = [
     text("function_of_a_library_misspelt", "= simulate(", "= simulat(", "simulat(", "simulate(", "box"),
     text("record_as_a_quantity", "density(seen) - 1", "seen - 1", "seen - 1", "density(seen) - 1", "box"),
     text("record_in_a_function", "density(seen) - 1", "exp(universe)", "exp(universe)", "exp(white)", "box"),
-    text("record_in_a_distribution", "Normal(delta, 1)", "Normal(seen, 1)", "(seen", "(density(seen)", "box"),
+    text("record_in_a_distribution", "Normal(delta, 1)", "Normal(seen, 1)", "(seen, 1)", "(density(seen), 1)", "box"),
     text("record_with_dims", "seen = red", "seen[x] = red", "seen[x]", "seen", "box"),
     text("record_not_kept", "los = z)\n", "los = z) @nosave\n", " @nosave", "", "box"),
     text("record_generated", "seen = red", "generated seen = red", "generated ", "", "box"),
@@ -272,11 +272,11 @@ LIBRARY = [
         "power[shell] = power_spectrum(delta, shell",
         "box",
     ),
-    text("box_without_cells", ", cell = 8.0, steps = 1", ", steps = 1", ", steps", ", cell = 8.0, steps", "box"),
+    text("box_without_cells", ", cell = 8.0, steps = 0", ", steps = 0", ", steps", ", cell = 8.0, steps", "box"),
     text("box_of_a_scalar", "simulate(white", "simulate(Omega_m", "simulate(Omega_m", "simulate(white", "box"),
     text("cell_that_is_a_quantity", "cell = 8.0, steps", "cell = Omega_m, steps", "cell = Omega_m", "cell = 2", "box"),
-    text("steps_that_are_half", "steps = 1", "steps = 1.5", "1.5", "0", "box"),
-    text("stepper_unknown", "steps = 1", 'stepper = "leapfrog"', "leapfrog", "bullfrog", "box"),
+    text("steps_that_are_half", "steps = 0", "steps = 1.5", "1.5", "0", "box"),
+    text("stepper_unknown", "steps = 0", 'stepper = "leapfrog"', "leapfrog", "bullfrog", "box"),
     text("cosmology_without_a_parameter", ", h = 0.7", "", ", n_s", ", h = 0.7, n_s", "box"),
     text("cosmology_without_amplitude", ", sigma8 = 0.8", "", ", n_s = 0.96", ", n_s = 0.96, sigma8 = 0.8", "box"),
 ]
