@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +22,10 @@ class Constant(Op):
     value: float | int | bool
     dtype: str
     name: ClassVar[str] = "constant"
+
+    def __post_init__(self):
+        if self.value != self.value:  # one object stands for all that are no number, so that equal programs are equal
+            object.__setattr__(self, "value", math.nan)
 
     def result(self):
         return TensorType((), self.dtype)

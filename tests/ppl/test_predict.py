@@ -26,6 +26,7 @@ y[obs] ~ Normal(line, 0.1)
 """
 GIVEN = '{"x": [1.0, 2.0, 3.0, 4.0], "cty": ["a", "b", "c", "a"]}\n'
 NAMES = {"slope", "shift", "wave", "line", "file", "y"}
+RAW = {"line": (4,), "y": (4,), "shift": (3,), "shift_raw": (3,)}
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_one_draw_has_the_dims_of_the_model_and_is_data_for_it(here, capsys):
     told = capsys.readouterr().out
     assert "  line[obs=4]\n" in told and "wrote draw.npz: 1 draw" in told
     drawn = np.load("draw.npz")
-    assert {n: drawn[n].shape for n in drawn} == dict.fromkeys(NAMES, ()) | {"line": (4,), "y": (4,), "shift": (3,)}
+    assert {n: drawn[n].shape for n in drawn} == dict.fromkeys(NAMES, ()) | RAW
     line = drawn["slope"] * np.arange(1, 5) + drawn["shift"][[0, 1, 2, 0]]
     np.testing.assert_allclose(drawn["line"], line, rtol=1e-5)
     assert 0 < np.abs(drawn["y"] - line).max() < 0.6
