@@ -156,7 +156,7 @@ def compute(
 ) -> tuple[jax.Array, ...]:
     """A node's result blocks from operand blocks that lie in its strategy's layouts; what spills is still on them."""
     types, exchange = tuple(v.type for v in node.results), (comm or LaxCollectives()).pass_on
-    split, renames = strategy.split, node.op.renames()
+    split, renames = strategy.split, node.op.renames() | {old: new for new, old in node.op.follows().items()}
     place = Place(node.types, types, split, plan.mesh, renames, reproducible, strategy.method, exchange)
     beyond = {(i, m.source): 2 * m.width for i, m in node.op.spills(node.types, strategy)}
     with jax.named_scope(node.op.name):

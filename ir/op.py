@@ -102,6 +102,10 @@ class Op(ABC):
         """Dims that change their name from operand to result, as `x -> kx`."""
         return {}
 
+    def follows(self) -> dict[str, str]:
+        """Dims of operands, and the dims by whose names they are split: `dims` and strategies speak of these only."""
+        return {}
+
     def linear(self, *operands: TensorType) -> tuple[tuple[int, ...], ...]:
         """The sets of operands in which the op is jointly linear: such operands may stay partial sums."""
         return ()
@@ -159,7 +163,8 @@ class Op(ABC):
 
     def dims(self, *operands: TensorType) -> dict[str, int]:
         """Every dim of the node's iteration space with its size: the operands' names, then dims the op makes."""
-        sizes = {d.name: d.size for t in operands for d in t.dims}
+        following = self.follows()
+        sizes = {d.name: d.size for t in operands for d in t.dims if d.name not in following}
         made = set(self.renames().values())
         for t in self.results(*operands):
             sizes |= {d.name: d.size for d in t.dims if d.name not in sizes and d.name not in made}
@@ -167,7 +172,11 @@ class Op(ABC):
 
     def operand_layout(self, index: int, operands: tuple[TensorType, ...], strategy: Strategy) -> Layout:
         """The layout in which operand `index` must arrive."""
-        return arriving(strategy, operands[index].names, self._carried(index, operands))
+        following, carried = self.follows(), self._carried(index, operands)
+        if not following:
+            return arriving(strategy, operands[index].names, carried)
+        names = tuple([following.get(n, n) for n in operands[index].names])
+        return _renamed(arriving(strategy, names, carried), dict(zip(names, operands[index].names, strict=True)))
 
     def result_layouts(self, operands: tuple[TensorType, ...], strategy: Strategy) -> tuple[Layout, ...]:
         """The layouts in which the results leave."""
@@ -176,7 +185,12 @@ class Op(ABC):
 
     def operand_column(self, index: int, operands: tuple[TensorType, ...], placements: Placements) -> Column:
         """`operand_layout` by strategy."""
-        return arriving_column(placements, operands[index].names, self._carried(index, operands))
+        following, carried = self.follows(), self._carried(index, operands)
+        if not following:
+            return arriving_column(placements, operands[index].names, carried)
+        names = tuple([following.get(n, n) for n in operands[index].names])
+        back = dict(zip(names, operands[index].names, strict=True))
+        return arriving_column(placements, names, carried).each(lambda layout: _renamed(layout, back))
 
     def result_columns(self, operands: tuple[TensorType, ...], placements: Placements) -> tuple[Column, ...]:
         """`result_layouts` by strategy."""
@@ -304,6 +318,10 @@ class Op(ABC):
         results = ", ".join(map(str, self.results(*operands)))
         head = f"{self.name}: {', '.join(map(str, operands))} -> {results}"
         return f"{head}\n    roles {shown}\n    flops {self.flops(*operands):,.0f}"
+
+
+def _renamed(layout: Layout, names: Mapping[str, str]) -> Layout:
+    return Layout.of({names[d]: axes for d, axes in layout.splits}, layout.partial, layout.reduce)
 
 
 def is_summed(role: Role) -> bool:

@@ -74,6 +74,8 @@ class Work:
     """What dims of the operands are called in the results."""
     results: int
     """How many of the types are results."""
+    follows: Mapping[str, str]
+    """What dims of operands are split as others are, by these."""
     further: Callable[[Strategy], float] | None = None
     """Seconds that a strategy adds; None where the op adds none."""
 
@@ -93,12 +95,13 @@ class Work:
         """The same for many strategies at once."""
         parts, count = _parts(placements, self.mesh), len(placements.strategies)
         renamed = {self.renames.get(d, d): p for d, p in parts.items()}
+        arriving = parts | {d: parts[other] for d, other in self.follows.items() if other in parts}
         part, touched = np.ones(count), np.zeros(count, int)
         for dim, p in parts.items():
             if dim in self.sizes:
                 part *= -(-self.sizes[dim] // p) / self.sizes[dim]
         for i, t in enumerate(self.types):
-            held = parts if i < len(self.types) - self.results else renamed
+            held = arriving if i < len(self.types) - self.results else renamed
             total = np.full(count, t.itemsize)
             for d in t.dims:
                 total *= -(-d.size // held[d.name]) if d.name in held else d.size
@@ -138,6 +141,7 @@ class Costs:
             0.0 if fused else self.machine.launch,
             known.renames,
             len(known.results),
+            op.follows(),
             None if type(op).further_bytes is Op.further_bytes else further,
         )
 

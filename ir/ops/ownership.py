@@ -143,10 +143,7 @@ class Particles(Op):
         if self.ownership == MIGRATE and held and strategy.method != MIGRATE:
             return f"{self.name} is asked to have its particles migrate"
         for m, n in zip(self.mesh, self.lattice, strict=True):
-            axes = split.get(n, ())
-            if len(self.fields(len(operands))) and split.get(m.name, ()) != axes:
-                return f"{self.name} needs lattice dim '{n}' and mesh dim '{m.name}' split alike"
-            parts = mesh.size(axes)
+            parts = mesh.size(split.get(n, ()))
             if parts == 1:
                 continue
             points, cells = block(sizes[n], parts), block(m.size, parts)

@@ -110,7 +110,10 @@ class Paint(Particles):
 
 @dataclass(frozen=True)
 class Reading(Particles):
-    """What is read from a mesh for particles."""
+    """What is read from a mesh for particles. The mesh's dims are split as the lattice's are."""
+
+    def follows(self):
+        return {m: n for m, n in self.pairs().items() if m != n}
 
     @abstractmethod
     def at(self, cells: Cells, fields: list[jax.Array], values: list[jax.Array]) -> list[jax.Array]:

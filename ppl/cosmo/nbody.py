@@ -141,9 +141,9 @@ def simulate(
         p = tuple(v - now[0] * f for v, f in zip(p, g, strict=True))
         return (*x, *(p if keep is None else (v * now[3] for v in p)))
 
-    more = {"inverse": back} if reversible else {}
+    inverse = back if reversible else None
     given = (factors.kick, factors.drift, *((keep, 1.0 / keep) if keep is not None else ()))
-    last, (load, held) = scan(STEP, step, (*x, *p), given, name="nbody", **more)
+    last, (load, held) = scan(STEP, step, (*x, *p), given, name="nbody", inverse=inverse)
     x, p = last[:rank], last[rank:]
     mesh.tell(held)
     if factors.last_kick is None:
