@@ -1,6 +1,6 @@
 """Initial conditions of a simulation, from its end: the same model as 06_initial_conditions.ppl, by MAP and by HMC.
 
-    python examples/06_initial_conditions.py [--draws 300] [--picture initial.png]
+    python examples/06_initial_conditions.py [--draws 200] [--picture initial.png]
 
 This is what FlowPM showed (Modi, Lanusse & Seljak 2020, arXiv:2010.11847): the gradient of a particle mesh in its 4096
 initial modes finds them again, as far as the noise lets it, and HMC says how far that is.
@@ -47,11 +47,13 @@ def correlation(a: np.ndarray, b: np.ndarray, shells: int = 8) -> tuple[np.ndarr
     return total(k) / np.histogram(k, edges)[0], r
 
 
-def recover(data: dict, draws: int = 300, warmup: int = 200, **sizes: int) -> dict[str, dict[str, np.ndarray]]:
+def recover(data: dict, draws: int = 200, warmup: int = 150, **sizes: int) -> dict[str, dict[str, np.ndarray]]:
     """The mode and the posterior mean of the initial and the final density."""
     posterior = ppl.compile(initial_conditions, data, sizes=sizes)
     best = posterior.run(ppl.map(chains=1, warmup=300, draws=1), seed=1, predictive=False)
-    found = posterior.run(ppl.hmc(chains=1, warmup=warmup, draws=draws), seed=1, init=at(best), predictive=False)
+    found = posterior.run(
+        ppl.hmc(chains=1, warmup=warmup, draws=draws, steps=20), seed=1, init=at(best), predictive=False
+    )
     mode = {n: best[n][0, -1] for n in ("initial", "final")}
     return {"MAP": mode, "HMC, mean": {n: found[n].mean(axis=(0, 1)) for n in ("initial", "final")}}
 
@@ -87,8 +89,8 @@ def picture(truth: dict, found: dict[str, dict[str, np.ndarray]], path: Path) ->
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--draws", type=int, default=300)
-    parser.add_argument("--warmup", type=int, default=200)
+    parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--warmup", type=int, default=150)
     parser.add_argument("--picture", type=Path, default=Path("initial.png"))
     options = parser.parse_args()
     data, truth = simulate()

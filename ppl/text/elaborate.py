@@ -16,19 +16,17 @@ from ir.op import Op
 
 from ..dist.make import FAMILIES, make
 from ..infer.written import Call, Option, Written
-from ..io.declare import Declaration
 from ..trace import context as trace
-from ..trace.context import Context, DimSpec
+from ..trace.context import Context
 from ..trace.functions import FUNCTIONS, unknown_function
-from ..trace.libraries import LIBRARIES, library, near
+from ..trace.libraries import library
 from ..trace.model import Model
 from ..trace.records import Record, makes_record, takes
 from . import ast
 from .annotations import read_annotations
+from .declarations import declarations, declared_dims, error, verify_dim, verify_libraries
 from .elaborate_scan import Steps, elaborate_scan
 from .parse import parse
-
-_RULES = ("freq", "rfreq", "alias")
 
 
 def load(path: str | Path) -> Model:
@@ -55,23 +53,14 @@ def from_text(text: str, file: str = "<model>") -> Model:
     """The model of a text; statements are checked when it is traced, declarations at once."""
     tree = parse(text, file)
     verify_libraries(tree)
-    specs = _dims(tree)
-    declared = tuple(_declarations(tree, specs))
+    specs = declared_dims(tree)
+    declared = tuple(declarations(tree, specs))
 
     def body(context: Context, inputs: Mapping[str, Value]) -> None:
         _Elaboration(context, inputs, {d.name for d in declared}).run(tree)
 
     infer = tuple(_call(stage) for stage in tree.infer.stages) if tree.infer is not None else None
     return Model(tree.name.text, specs, declared, body, text, infer)
-
-
-def verify_libraries(tree: ast.Model) -> None:
-    """Every library that a model uses must be there."""
-    for s in tree.statements:
-        if isinstance(s, ast.Use) and s.name.text not in LIBRARIES:
-            meant = near(s.name.text)
-            hint = f"write `use {meant[0]}`" if meant else f"the libraries are {', '.join(LIBRARIES)}"
-            raise _error(s.name.span, f'there is no library "{s.name}"', hint)
 
 
 def program_from_text(text: str, file: str) -> Written:
@@ -104,83 +93,6 @@ def _call(node: ast.Call, place: Callable[[Span], Span] = lambda span: span) -> 
     return Call(node.function.text, options, place(node.span), place(node.function.span))
 
 
-def _dims(tree: ast.Model) -> dict[str, DimSpec]:
-    specs: dict[str, DimSpec] = {}
-    for s in tree.statements:
-        if not isinstance(s, ast.Dim):
-            continue
-        name = s.name.text
-        if name in specs:
-            raise _error(
-                s.name.span, f"dim '{name}' is declared twice; first at {specs[name].span}", "use another name"
-            )
-        if isinstance(s.size, ast.Derived):
-            rule = s.size.rule.text
-            args = s.size.arguments
-            if rule not in _RULES:
-                near = difflib.get_close_matches(rule, _RULES, 1)
-                raise _error(
-                    s.size.rule.span,
-                    f'unknown rule "{rule}" for the size of a dim',
-                    f'did you mean "{near[0]}"?' if near else "the rules are freq(x), rfreq(x) and alias(x)",
-                )
-            if len(args) != 1 or not isinstance(args[0], ast.Name):
-                raise _error(s.size.span, f"{rule}(…) takes the name of one dim", f"as dim {name} = {rule}(x)")
-            if args[0].text not in specs:
-                near = difflib.get_close_matches(args[0].text, specs, 1)
-                raise _error(
-                    args[0].span,
-                    f"unknown dim '{args[0].text}'",
-                    f'did you mean "{near[0]}"?' if near else f"declare it before: dim {args[0].text}",
-                )
-            specs[name] = DimSpec(name, None, rule, args[0].text, s.span)
-        else:
-            specs[name] = DimSpec(name, s.size.value if s.size else None, span=s.span)
-    return specs
-
-
-def _declarations(tree: ast.Model, specs: Mapping[str, DimSpec]):
-    seen: dict[str, Span] = {}
-    masked = {
-        s.name.text
-        for s in ast.walk(tree)
-        if isinstance(s, ast.Sample) and any(a.name.text == "where" for a in s.annotations)
-    }
-    for s in tree.statements:
-        if not isinstance(s, ast.Data | ast.Const):
-            continue
-        name = s.name.text
-        if name in seen:
-            raise _error(s.name.span, f'"{name}" is declared twice; first at {seen[name]}', "use another name")
-        if name in specs:
-            raise _error(s.name.span, f'"{name}" is the name of a dim; data need another name', None)
-        seen[name] = s.name.span
-        for d in s.dims:
-            _known_dim(d, specs)
-        index_dim, lower, upper = None, None, None
-        if isinstance(s.type, ast.IndexType):
-            _known_dim(s.type.dim, specs)
-            index_dim, kind = s.type.dim.text, "index"
-        else:
-            kind = s.type.name
-            lower = _number(s.type.lower) if s.type.lower is not None else None
-            upper = _number(s.type.upper) if s.type.upper is not None else None
-        default = _number(s.default) if isinstance(s, ast.Const) and s.default is not None else None
-        dims = tuple(d.text for d in s.dims)
-        yield Declaration(name, dims, kind, index_dim, lower, upper, default, s.span, name in masked)  # type: ignore[arg-type]
-
-
-def _known_dim(name: ast.Name, specs: Mapping[str, DimSpec]) -> None:
-    if name.text not in specs:
-        near = difflib.get_close_matches(name.text, specs, 1)
-        hint = f'did you mean "{near[0]}"?' if near else f"declare it: dim {name.text}"
-        raise _error(name.span, f"unknown dim '{name.text}'", hint)
-
-
-def _error(span: Span, message: str, hint: str | None) -> Diagnostic:
-    return Diagnostic("type", message, span=span, hint=hint)
-
-
 def _literal(node: Any, place: Callable[[Span], Span]) -> Any:
     if isinstance(node, ast.Call):
         return (_call(node, place),)
@@ -191,15 +103,6 @@ def _literal(node: Any, place: Callable[[Span], Span]) -> Any:
     if isinstance(node, ast.Unary):
         return -node.operand.value
     return node.value
-
-
-def _number(node: ast.Expr) -> float | int | bool:
-    """A constant expression: a number, or a minus and a number."""
-    if isinstance(node, ast.Unary) and node.op == "-":
-        return -_number(node.operand)
-    if isinstance(node, ast.Integer | ast.Real | ast.Bool):
-        return node.value
-    raise _error(node.span, "a number is needed here, known before the data", "write it out, as 0 or -1.5")
 
 
 class _Elaboration:
@@ -234,10 +137,10 @@ class _Elaboration:
         self.context.builder.span = None
 
     def at(self, span: Span, message: str, hint: str | None = None) -> Diagnostic:
-        return _error(span, message, hint)
+        return error(span, message, hint)
 
     def known_dim(self, name: ast.Name) -> None:
-        _known_dim(name, self.context.specs)
+        verify_dim(name, self.context.specs)
 
     def statement(self, s: ast.Statement) -> None:
         if isinstance(s, ast.Scan):
@@ -256,7 +159,7 @@ class _Elaboration:
         if name in self.names and name not in self.data:
             raise self.at(s.name.span, f'"{name}" is defined twice', "use another name")
         for d in s.dims:
-            _known_dim(d, self.context.specs)
+            verify_dim(d, self.context.specs)
         dims = tuple(d.text for d in s.dims)
         if isinstance(s, ast.Define):
             made = self.expr(s.value)
@@ -344,7 +247,7 @@ class _Elaboration:
         """The call of a distribution for the quantity `name[dims]`."""
         event = tuple(e.text for e in d.event)
         for e in d.event:
-            _known_dim(e, self.context.specs)
+            verify_dim(e, self.context.specs)
         args, kwargs = self.arguments(d.arguments)
         self.context.builder.span = d.span if d.name.text in FAMILIES else d.name.span
         try:
@@ -380,7 +283,7 @@ class _Elaboration:
             return e.value
         if isinstance(e, ast.NameList):
             for n in e.names:
-                _known_dim(n, self.context.specs)
+                verify_dim(n, self.context.specs)
             return [n.text for n in e.names]
         if isinstance(e, ast.Name):
             return self.name(e)
