@@ -187,7 +187,7 @@ class Builder:
         mesh, states = self.candidates.costs.mesh, self.variables[variable].states
         rooms = [0.0 if c is ABSENT else node.op.room(node.types, c.strategy, mesh) for c in states]
         sizes, labels = np.unique(rooms, return_inverse=True)
-        free = np.zeros((len(sizes), len(sizes)))
+        free, sizes = self.stars.alike(np.zeros((len(sizes), len(sizes)))), self.stars.alike(sizes)
         value = Value(f"room:{node.key}", node.results[0].type)
         whole = [WHOLE] * len(sizes)
         return Star(value, variable, labels, whole, free, free, life=schedule.at[node.key], bytes=sizes, scratch=free)

@@ -102,6 +102,7 @@ y[obs] ~ Normal(mu, tau ^ -0.5)
 """
 
 
+@pytest.mark.slow
 def test_gibbs_of_a_mean_and_a_precision():
     """Both marginals by quadrature on a grid."""
     y = np.random.default_rng(4).normal(1.5, 0.7, 30)

@@ -229,7 +229,7 @@ def blocks_of(options, space):
 
 
 @pytest.mark.parametrize(
-    "devices", [pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow), 8]
+    "devices", [2, pytest.param(4, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)]
 )
 def test_draws_on_many_devices_are_those_on_one(devices):
     """Warm-up with tracers included; then the all-reduces of a step are counted."""

@@ -141,7 +141,7 @@ def run_in_blocks(kernel, length, limit, warmup=60, draws=40):
     return {n: np.concatenate([p[n] for p in pieces], axis=1)[:, : warmup + draws] for n in pieces[0]}
 
 
-@pytest.mark.parametrize("make", [Nuts, Hmc])
+@pytest.mark.parametrize("make", [pytest.param(Nuts, marks=pytest.mark.slow), Hmc])
 def test_neither_blocks_nor_the_number_of_chains_change_a_draw(make):
     """Warm-up included, which starts with a search and holds a window's end. Chains are chaotic, so those of another
     program (more chains, another order of a sum) are compared over the first 10 transitions only."""

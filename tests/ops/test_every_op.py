@@ -35,6 +35,7 @@ WITHOUT_EXAMPLES = {
     "truncated_normal_quantile": "a draw's, without a gradient: tests/ppl/test_dist_draws.py",
     "scan": "its region runs in the backend: tests/ops/test_scan.py",
 }
+LONG = {"particles", "interpolate", "random"}  # families that take long to compile: one mesh does for every day
 NO_GRADIENT = {"read_slopes"}  # it is one itself
 MESHES = ("row=8", "row=4,col=2", "row=2,col=2")
 FAMILIES = families()
@@ -124,8 +125,14 @@ def whole_results(family: str, salt: str = "first"):
     return {k: np.asarray(v) for k, v in run({str(case): values(case, salt) for case in cases}).items()}
 
 
-@pytest.mark.parametrize("mesh", MESHES)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "mesh"),
+    [
+        pytest.param(family, mesh, marks=[pytest.mark.slow] if family in LONG and mesh != MESHES[1] else [])
+        for family in FAMILIES
+        for mesh in MESHES
+    ],
+)
 def test_sharded_equals_whole_and_declared_equals_performed(family, mesh, monkeypatch):
     mesh = Mesh.parse(mesh)
     planned, expected, fed, carried = Planned.on(mesh), {}, [], []

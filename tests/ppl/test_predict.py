@@ -90,7 +90,8 @@ def test_a_draw_beyond_a_limit_says_what_would_hold_it():
     """White noise of 200 times its size moves particles by many cells of 2 Mpc/h."""
     far = ppl.from_text(
         "model far\nuse cosmology\ndim x = 4, y = 4, z = 4\nwhite[x, y, z] ~ Normal(0, 200)\n"
-        "p = simulate(white, Planck18(), cell = 2.0, steps = 0, reach = 1)\ndelta[x, y, z] = density(p) - 1\n"
+        'p = simulate(white, Planck18(), cell = 2.0, steps = 0, reach = 1, ownership = "halo")\n'
+        "delta[x, y, z] = density(p) - 1\n"
     )
     (told,) = PriorDraws(ppl.compile(far)).beyond(0, 0)
     assert "cells of the mesh" in told and "a larger reach holds them: reach = " in told

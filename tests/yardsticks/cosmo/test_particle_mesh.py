@@ -63,6 +63,7 @@ def gradient():
     return case, run, run({"white": case.noise, **PARAMETERS})
 
 
+@pytest.mark.slow
 def test_the_gradient_equals_differences_of_pmpp():
     """In the five parameters to 1e-5 and along two directions of the white noise to 1e-6, what differences can tell."""
     numbers = json.loads(pmpp_runs.NUMBERS.read_text())["gradient"]
