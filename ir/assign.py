@@ -78,16 +78,42 @@ class Axis:
     """One dim of a block of the mesh, and where the lattice of particles lies on it."""
 
     cells: int
-    """Cells of the mesh along the dim: of the block, and `margin` more on both sides where it is split."""
+    """Cells of the mesh along the dim, of the block alone."""
     points: np.ndarray
     """Positions of the block's lattice points, in cells from the block's first one, margin left out: i64 numerators."""
     denominator: int
     margin: int | None
-    """None where the dim is whole: cells beyond the end are the first ones again."""
+    """How many cells more a split dim's block has on both sides; None where the dim is whole."""
+    tail: int = 0
+    """How many of its first cells a whole dim has once more behind its end, so that no kernel goes around it."""
 
     @property
     def extent(self) -> int:
-        return self.cells + 2 * (self.margin or 0)
+        return self.cells + (2 * self.margin if self.margin is not None else self.tail)
+
+
+def with_tails(x: jax.Array, axes: Sequence[Axis]) -> jax.Array:
+    """A field with the first cells of whole dims once more behind their ends."""
+    for i, axis in enumerate(axes):
+        left = axis.tail if axis.margin is None else 0
+        while left:
+            piece = jax.lax.slice_in_dim(x, 0, min(left, axis.cells), axis=i)
+            x, left = jnp.concatenate([x, piece], axis=i), left - piece.shape[i]
+    return x
+
+
+def fold_tails(x: jax.Array, axes: Sequence[Axis]) -> jax.Array:
+    """What was painted behind the ends of whole dims added to their first cells: the transpose of `with_tails`."""
+    for i, axis in enumerate(axes):
+        if axis.margin is not None:
+            continue
+        behind = x
+        x = jax.lax.slice_in_dim(x, 0, axis.cells, axis=i)
+        for start in range(axis.cells, axis.extent, axis.cells):
+            piece = jax.lax.slice_in_dim(behind, start, min(start + axis.cells, axis.extent), axis=i)
+            first = jax.lax.slice_in_dim(x, 0, piece.shape[i], axis=i)
+            x = jax.lax.dynamic_update_slice_in_dim(x, first + piece, 0, i)
+    return x
 
 
 def first_cells(axis: Axis, displacement: jax.Array, kernel: str, along: int) -> tuple[jax.Array, jax.Array]:
@@ -120,23 +146,20 @@ def settle(axis: Axis, cell: jax.Array, kernel: str, dtype: Any) -> jax.Array:
 
 
 class Cells:
-    """The cells that particles of a block touch: `indices` into the flat block, one array for each of them.
+    """The cells that particles of a block touch, as numbers in the flat block with its margins and tails.
 
-    firsts, t: by dim, what `first_cells` says of the particles, all of one shape.
+    All of a particle's cells are found from its first one by adding constants. firsts, t: by dim, what `first_cells`
+    says of the particles, all of one shape.
     """
 
     def __init__(self, axes: Sequence[Axis], kernel: str, firsts: Sequence[jax.Array], t: Sequence[jax.Array]):
         self.axes, self.kernel, self.t = axes, kernel, t
         size = reduce(mul, [a.extent for a in axes], 1)
         self.integer: Any = jnp.int32 if size < 2**31 else jnp.int64
-        self.places = []
-        for i, (axis, first) in enumerate(zip(axes, firsts, strict=True)):
-            first = settle(axis, first, kernel, t[i].dtype)
-            cells = [first + jnp.int32(j) if j else first for j in range(CELLS[kernel])]
-            if axis.margin is None:
-                cells = [c if j == 0 else self._around(c, axis) for j, c in enumerate(cells)]
-            stride = reduce(mul, [a.extent for a in axes[i + 1 :]], 1)
-            self.places.append([c.astype(self.integer) * self.integer(stride) if stride > 1 else c for c in cells])
+        self.strides = [reduce(mul, [a.extent for a in axes[i + 1 :]], 1) for i in range(len(axes))]
+        firsts = [settle(axis, f, kernel, x.dtype) for axis, f, x in zip(axes, firsts, t, strict=True)]
+        parts = [f.astype(self.integer) * self.integer(n) for f, n in zip(firsts, self.strides, strict=True)]
+        self.first = reduce(jnp.add, parts)
 
     @classmethod
     def of(cls, axes: Sequence[Axis], displacements: Sequence[jax.Array], kernel: str) -> Cells:
@@ -144,14 +167,7 @@ class Cells:
         found = [first_cells(axis, d, kernel, i) for i, (axis, d) in enumerate(zip(axes, displacements, strict=True))]
         return cls(axes, kernel, [first for first, _ in found], [t for _, t in found])
 
-    @staticmethod
-    def _around(cell: jax.Array, axis: Axis) -> jax.Array:
-        for _ in range(-(-CELLS["pcs"] // axis.cells)):  # a kernel may be wider than the dim
-            cell = jnp.where(cell >= axis.cells, cell - jnp.int32(axis.cells), cell)
-        return cell
-
     def walk(self):
         """(index of the cell, its position among the kernel's cells along each dim)."""
         for corner in product(range(CELLS[self.kernel]), repeat=len(self.axes)):
-            index = reduce(jnp.add, [p[j] for p, j in zip(self.places, corner, strict=True)])
-            yield index.astype(self.integer), corner
+            yield self.first + self.integer(sum(map(mul, corner, self.strides))), corner

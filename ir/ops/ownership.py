@@ -271,7 +271,8 @@ class Particles(Op):
     def _axes(self, parts: list[int], points: list[np.ndarray], sizes: list[int], method: str) -> list[Axis]:
         margin = self.width(method)
         along = zip(self.mesh, parts, points, sizes, strict=True)
-        return [Axis(block(m.size, p), q, n, margin if p > 1 else None) for m, p, q, n in along]
+        tail = CELLS[self.kernel] - 1
+        return [Axis(block(m.size, p), q, n, margin if p > 1 else None, tail) for m, p, q, n in along]
 
     def real(self, place: Place, x: jax.Array) -> jax.Array:
         """Values on the lattice, 0 for its padding."""

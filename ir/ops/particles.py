@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from ..assign import Cells, slopes, weights
+from ..assign import Cells, fold_tails, slopes, weights, with_tails
 from ..build import current
 from ..dims import Dim, TensorType
 from ..errors import Diagnostic, InternalError
@@ -61,7 +61,8 @@ class Paint(Particles):
     def one(self, place, *arrays):
         displacements = [self.real(place, d) for d in arrays[: self.rank]]
         values = [self.real(place, v) for v in arrays[self.rank :]]
-        shape = tuple(a.extent for a in self.axes(place))
+        axes = self.axes(place)
+        shape = tuple(a.extent for a in axes)
         empty = [jnp.zeros((reduce(mul, shape, 1),), displacements[0].dtype)] * max(1, self.weights)
         if place.method == MIGRATE:
             moved, meshes = self.migrate(place, displacements, values), empty
@@ -73,7 +74,7 @@ class Paint(Particles):
         else:
             cells, load, bad = self.stay(place, displacements)
             meshes = self._added(empty, cells, values or [self.real(place, jnp.ones_like(displacements[0]))])
-        return (*(poison(m.reshape(shape), bad) for m in meshes), load)
+        return (*(poison(fold_tails(m.reshape(shape), axes), bad) for m in meshes), load)
 
     def _added(self, meshes: list[jax.Array], cells: Cells, values: list[jax.Array]) -> list[jax.Array]:
         """Flat meshes with particles added that have these values."""
@@ -122,7 +123,8 @@ class Reading(Particles):
     def read(self, place: Place, displacements: Any, fields: Any, values: Any) -> tuple[tuple[jax.Array, ...], Any]:
         """(what is read for the block's particles, `load`)."""
         displacements = [self.real(place, d) for d in displacements]
-        fields, values = [f.reshape(-1) for f in fields], list(values)
+        axes, values = self.axes(place), list(values)
+        fields = [with_tails(f, axes).reshape(-1) for f in fields]
         if place.method != MIGRATE:
             cells, load, bad = self.stay(place, displacements)
             return tuple(poison(x, bad) for x in self.at(cells, fields, values)), load
