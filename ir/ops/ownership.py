@@ -207,6 +207,12 @@ class Particles(Op):
         touched = lattice.size * (others + CELLS[self.kernel] ** self.rank) + mesh.size * max(fields, 1)
         return float(touched * lattice.itemsize)
 
+    def room(self, operands, strategy, mesh):
+        """Further, a number a particle for its first cell and one for what is added or found there."""
+        split, t = strategy.split, self.on_lattice(*operands)
+        particles = reduce(mul, [block(d.size, mesh.size(split.get(d.name, ()))) for d in t.dims], 1)
+        return super().room(operands, strategy, mesh) + float(particles * (4 + t.itemsize))
+
     def further_bytes(self, operands, strategy, mesh):
         """The halo of the mesh's blocks, written and read; of migration the compaction and the buffers too."""
         split, width = strategy.split, self.width(strategy.method)
