@@ -78,7 +78,6 @@ class Plan:
         from .passes.recompute import recompute
 
         program = drop_inverses(program)
-
         here = {n.key for n in program.nodes} if self.recompute else ()
         return recompute(program, {name: keys for name, keys in self.recompute.items() if name in here})
 

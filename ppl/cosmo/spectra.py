@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from ir.assign import CELLS
 from ir.build import as_value, binary, cast, current, diagnostic, emit
 from ir.dims import Dim
 from ir.graph import Value
@@ -32,8 +33,6 @@ from .simulation import box_of
 
 MULTIPOLES = (0, 2, 4)
 SPACINGS = ("linear", "log")
-WINDOWS = {"ngp": 1, "cic": 2, "tsc": 3, "pcs": 4}
-"""By kernel, the power of sinc(k cell / 2) a dim that painting with it multiplies modes by (Jing 2005)."""
 
 
 @checked
@@ -195,14 +194,14 @@ def _deconvolved(box: Box, window: str | None) -> Value | None:
     """1 / W^2, mode by mode."""
     if window is None:
         return None
-    if window not in WINDOWS:
-        raise diagnostic("argument", f"unknown kernel '{window}'", hint=f"kernels are {', '.join(WINDOWS)}")
+    if window not in CELLS:
+        raise diagnostic("argument", f"unknown kernel '{window}'", hint=f"kernels are {', '.join(CELLS)}")
     found = None
     for k in _axes(box):
         zero = binary("eq", k, 0.0)
         half = where(zero, 1.0, 0.5 * k)
         sinc = where(zero, 1.0, sin(half) / half)
-        factor = sinc ** (-2 * WINDOWS[window])
+        factor = sinc ** (-2 * CELLS[window])  # painting takes sinc to the number of cells (Jing 2005)
         found = factor if found is None else found * factor
     return found
 
