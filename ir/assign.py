@@ -6,7 +6,7 @@ cubic (Hockney & Eastwood 1988, section 5-2; PCS: Chaniotis & Poulikakos 2004). 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
@@ -167,7 +167,30 @@ class Cells:
         found = [first_cells(axis, d, kernel, i) for i, (axis, d) in enumerate(zip(axes, displacements, strict=True))]
         return cls(axes, kernel, [first for first, _ in found], [t for _, t in found])
 
-    def walk(self):
-        """(index of the cell, its position among the kernel's cells along each dim)."""
-        for corner in product(range(CELLS[self.kernel]), repeat=len(self.axes)):
-            yield self.first + self.integer(sum(map(mul, corner, self.strides))), corner
+    def over(self, body: Callable[[Any, jax.Array, Picked], Any], carry: Any) -> Any:
+        """body(carry, numbers of the cells, picked) over the cells that each particle touches, one after the other.
+
+        `picked(lists)` are, of a list by dim with an entry for each of the kernel's cells there, those of this cell.
+        CPUs go around in a loop: XLA's compiler for them would hold what is read from all cells at once.
+        """
+        count, rank = CELLS[self.kernel], len(self.axes)
+
+        def unrolled(carry):
+            for corner in product(range(count), repeat=rank):
+                at = self.first + self.integer(sum(map(mul, corner, self.strides)))
+                carry = body(carry, at, lambda lists, corner=corner: [x[j] for x, j in zip(lists, corner, strict=True)])
+            return carry
+
+        def in_turn(carry):
+            def one(n, carry):
+                corner = [jax.lax.rem(n // jnp.int32(count**i), jnp.int32(count)) for i in reversed(range(rank))]
+                steps = [j.astype(self.integer) * self.integer(s) for j, s in zip(corner, self.strides, strict=True)]
+                pick = lambda lists: [jax.lax.select_n(j, *x) for x, j in zip(lists, corner, strict=True)]  # noqa: E731
+                return body(carry, self.first + reduce(jnp.add, steps), pick)
+
+            return jax.lax.fori_loop(jnp.int32(0), jnp.int32(count**rank), one, carry)
+
+        return jax.lax.platform_dependent(carry, cpu=in_turn, default=unrolled)
+
+
+Picked = Callable[[list[list[jax.Array]]], list[jax.Array]]

@@ -27,6 +27,7 @@ from jax import lax
 
 from . import quantile
 from .errors import InternalError
+from .logarithm import log, log1m
 
 Word = jax.Array | np.ndarray | np.uint32 | int
 Key = tuple[jax.Array, jax.Array]
@@ -177,7 +178,7 @@ def exponential(key: tuple[Word, Word], index: tuple[Word, Word], dtype: Any = "
     # -log(u) for u < 1/2 and -log1p(-(1 - u)) above: 1 - u is the complement of the bits, with no cancellation.
     below = high < np.uint32(1 << 31)
     u = _fraction(jnp.where(below, high, ~high), jnp.where(below, low, ~low), dtype)
-    return jnp.where(below, -jnp.log(u), -jnp.log1p(-u))
+    return jnp.where(below, -log(u), -log1m(u))
 
 
 def normal(key: tuple[Word, Word], index: tuple[Word, Word], dtype: Any = "float32") -> jax.Array:

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from .assign import CELLS, Axis, Cells, middle
+from .flat import replaced, taken
 from .place import Place
 
 EMPTY, ALARM = -1, -2
@@ -148,10 +149,10 @@ class Migration:
 
     def _taken(self, own: jax.Array, guests: jax.Array, at: jax.Array) -> jax.Array:
         """Of the block's own particles and its guests, those of these numbers."""
-        found = own.at[jnp.minimum(at, own.size - 1)].get(mode="promise_in_bounds")
+        found = taken(own, jnp.minimum(at, own.size - 1))
         if not guests.size:
             return found
-        other = guests.at[jnp.clip(at - own.size, 0, guests.size - 1)].get(mode="promise_in_bounds")
+        other = taken(guests, jnp.clip(at - own.size, 0, guests.size - 1))
         return jnp.where(at < own.size, found, other)
 
     def _packed(self, hop: Hop, at: jax.Array, shift: jax.Array) -> jax.Array:
@@ -212,7 +213,7 @@ class Migration:
             left, right = arrived[:, : hop.slots], arrived[:, hop.slots :]
             back = jnp.concatenate(self.place.pass_on(self.dims[hop.along], left, right), axis=1)
             at, n = picked.reshape(-1), found[0].size
-            found = [x.at[at].set(row, mode="drop") for x, row in zip(found, back, strict=True)]
+            found = [replaced(x, at, row) for x, row in zip(found, back, strict=True)]
             if before:  # those that were guests themselves go on from here
                 there = there.at[:, jnp.where(at >= n, at - n, before)].set(back, mode="drop")
         return found

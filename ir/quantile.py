@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .logarithm import log
+
 _BODY = (
     *(2.296035233, 3.417168832e-01, -8.115578550e-03, -1.182383674e-03, 2.764452765e-04),
     *(-1.804143707e-05, -2.666263550e-06, 6.442900988e-07, -6.130516220e-09, -8.240278512e-09),
@@ -69,7 +71,7 @@ def _polynomial(x: jax.Array, coefficients: Sequence[float]) -> jax.Array:
 
 def single(q: jax.Array, x: jax.Array, negative: jax.Array) -> jax.Array:
     """float32 z from q, x = 1 - q and its sign."""
-    w = -jnp.log(q * (np.float32(2) - q))  # -log(1 - x^2)
+    w = -log(q * (np.float32(2) - q))  # -log(1 - x^2)
     body = _polynomial(w - np.float32(3), _BODY)
     tail = _polynomial(jnp.sqrt(w) - np.float32(_TAIL_CENTRE), _TAIL)
     z = x * jnp.where(w < np.float32(6), body, tail)

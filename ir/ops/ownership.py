@@ -208,10 +208,22 @@ class Particles(Op):
         return float(touched * lattice.itemsize)
 
     def room(self, operands, strategy, mesh):
-        """Further, a number a particle for its first cell and one for what is added or found there."""
+        """Further, a number a particle for its first cell and one for what is added or found there.
+
+        Of migration, by particle and by guest where they stand, what they carry and what is read for them; and the
+        buffers of one hop, filled and received.
+        """
         split, t = strategy.split, self.on_lattice(*operands)
         particles = reduce(mul, [block(d.size, mesh.size(split.get(d.name, ()))) for d in t.dims], 1)
-        return super().room(operands, strategy, mesh) + float(particles * (4 + t.itemsize))
+        found = super().room(operands, strategy, mesh) + float(particles * (4 + t.itemsize))
+        if strategy.method != MIGRATE or not (hops := self.hops(operands, split, mesh)):
+            return found
+        batch = reduce(mul, [block(d.size, mesh.size(split.get(d.name, ()))) for d in self.batch(*operands)], 1)
+        carried = len(operands) - self.rank - len(self.fields(len(operands)))
+        guests, stand = 2 * sum(h.slots for h in hops), self.rank * (4 + t.itemsize)
+        buffers = max(2 * h.slots * h.rows(carried) for h in hops) * 2 * t.itemsize
+        of_guests = guests * (stand + (carried + self.brought()) * t.itemsize)
+        return found + float(particles * stand + batch * (of_guests + buffers))
 
     def further_bytes(self, operands, strategy, mesh):
         """The halo of the mesh's blocks, written and read; of migration the compaction and the buffers too."""

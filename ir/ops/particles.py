@@ -18,6 +18,7 @@ from ..assign import Cells, fold_tails, slopes, weights, with_tails
 from ..build import current
 from ..dims import Dim, TensorType
 from ..errors import Diagnostic, InternalError
+from ..flat import added, taken
 from ..layout import Move
 from ..place import Place
 from .ownership import MIGRATE, Particles, poison
@@ -78,12 +79,13 @@ class Paint(Particles):
 
     def _added(self, meshes: list[jax.Array], cells: Cells, values: list[jax.Array]) -> list[jax.Array]:
         """Flat meshes with particles added that have these values."""
-        meshes, shares = list(meshes), [weights(t, self.kernel) for t in cells.t]
-        for index, corner in cells.walk():
-            part = reduce(jnp.multiply, [w[j] for w, j in zip(shares, corner, strict=True)])
-            for k, v in enumerate(values):
-                meshes[k] = meshes[k].at[index.ravel()].add((part * v).ravel(), mode="promise_in_bounds")
-        return meshes
+        shares = [weights(t, self.kernel) for t in cells.t]
+
+        def add(meshes, at, picked):
+            part = reduce(jnp.multiply, picked(shares))
+            return [added(m, at, part * v) for m, v in zip(meshes, values, strict=True)]
+
+        return cells.over(add, list(meshes))
 
     def vjp_all(self, cotangents, results, operands):
         b, given = current(), [(k, ct) for k, ct in enumerate(cotangents[:-1]) if ct is not None]
@@ -162,13 +164,13 @@ class Read(Reading):
         return (*found, load)
 
     def at(self, cells, fields, values):
-        shares, found = [weights(t, self.kernel) for t in cells.t], list[Any]([None] * self.count)
-        for index, corner in cells.walk():
-            part = reduce(jnp.multiply, [w[j] for w, j in zip(shares, corner, strict=True)])
-            for k, field in enumerate(fields):
-                term = part * field.at[index].get(mode="promise_in_bounds")
-                found[k] = term if found[k] is None else found[k] + term
-        return found
+        shares = [weights(t, self.kernel) for t in cells.t]
+
+        def add(found, at, picked):
+            part = reduce(jnp.multiply, picked(shares))
+            return [x + part * taken(f, at) for x, f in zip(found, fields, strict=True)]
+
+        return cells.over(add, [jnp.zeros_like(cells.t[0])] * self.count)
 
     def vjp_all(self, cotangents, results, operands):
         b, given = current(), [(k, ct) for k, ct in enumerate(cotangents[:-1]) if ct is not None]
@@ -223,18 +225,15 @@ class ReadSlopes(Reading):
 
     def at(self, cells, fields, values):
         shares, steep = ([f(t, self.kernel) for t in cells.t] for f in (weights, slopes))
-        found: list[Any] = [None] * self.rank
-        for index, corner in cells.walk():
-            held: Any = None
-            for k, field in enumerate(fields):
-                term = field.at[index].get(mode="promise_in_bounds")
-                term = term * values[k] if values else term
-                held = term if held is None else held + term
-            for i in range(self.rank):
-                parts = [(steep if a == i else shares)[a][j] for a, j in enumerate(corner)]
-                term = held * reduce(jnp.multiply, parts)
-                found[i] = term if found[i] is None else found[i] + term
-        return found
+
+        def add(found, at, picked):
+            terms = [taken(f, at) for f in fields]
+            terms = [x * v for x, v in zip(terms, values, strict=True)] if values else terms
+            held, part, slope = reduce(jnp.add, terms), picked(shares), picked(steep)
+            parts = [[slope[a] if a == i else w for a, w in enumerate(part)] for i in range(self.rank)]
+            return [x + held * reduce(jnp.multiply, p) for x, p in zip(found, parts, strict=True)]
+
+        return cells.over(add, [jnp.zeros_like(cells.t[0])] * self.rank)
 
     def vjp_all(self, cotangents, results, operands):
         raise InternalError("second derivatives of a particle's position are not in the graph")
