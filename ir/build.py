@@ -38,6 +38,8 @@ class Builder:
         self.sliced: dict[Value, Value] = {}
         self.span: Span | None = None
         self.find_span: Callable[[], Span | None] | None = None
+        self.branches: tuple[tuple[Value, bool], ...] = ()
+        """Where the cotangents count that are being made: see `ir.passes.branches`."""
         self._root: Builder = parent._root if parent else self
         if parent is None:
             self._taken: set[str] = set()

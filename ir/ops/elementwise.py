@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy import special
 
-from ..build import binary, cast, emit
+from ..build import binary, cast, current, emit
 from ..dims import DTYPES, REAL_OF, Dim, TensorType, union
 from ..errors import Diagnostic
 from ..graph import Value
@@ -177,7 +177,12 @@ def product_into(a: Value, b: Value, target: TensorType) -> Value:
     if not target.is_complex and (a.type.is_complex or b.type.is_complex):
         both = a.type.is_complex and b.type.is_complex
         return unbroadcast(emit(RealProduct(), a, b) if both else emit(Real(), binary("mul", a, b)), target)
-    if over and a.type.dtype == b.type.dtype and all(d in a.type and d in b.type for d in over):
+    if (
+        over
+        and not current().branches
+        and a.type.dtype == b.type.dtype
+        and all(d in a.type and d in b.type for d in over)
+    ):
         return cast(emit(Contract(over), a, b), target.dtype)
     return unbroadcast(binary("mul", a, b), target)
 
@@ -274,7 +279,10 @@ class Pow(Elementwise):
 
 @dataclass(frozen=True)
 class Where(Elementwise):
-    """`where(condition, x, y)`: x where the condition holds, else y; the other branch may be NaN without harm."""
+    """`where(condition, x, y)`: x where the condition holds, else y.
+
+    The other branch may be infinite or NaN without harm to the result, nor to gradients (`ir.passes.branches`).
+    """
 
     name: ClassVar[str] = "where"
     arity: ClassVar[int] = 3

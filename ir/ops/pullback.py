@@ -8,14 +8,16 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from ..build import emit
+from ..build import current, emit
 from ..dims import TensorType
 from ..errors import InternalError
 from ..graph import Value
 from ..layout import block
 from ..op import Map, Op, Reduce, Whole
 from ..place import Place, align
+from .create import Broadcast
 from .elementwise import Elementwise
+from .reduce import unbroadcast
 
 _DIFFERENTIABLE = ("f32", "f64", "c64", "c128")
 
@@ -134,7 +136,16 @@ def _repeat_edge(place: Place, array: Any, t: TensorType) -> Any:
 
 def pullbacks(op: Op, cotangent: Value, *operands: Value) -> tuple[Value | None, ...]:
     """The derived cotangents of all operands; None for those without a gradient (integers, conditions)."""
-    return tuple(
+    types = [v.type for v in operands]
+    if current().branches:  # sums over dims that were broadcast come after a selection: see `unbroadcast`
+        operands = tuple(_broadcast(v, cotangent.type) for v in operands)
+    found = (
         emit(Pullback(op, i), cotangent, *operands) if v.type.dtype in _DIFFERENTIABLE else None
         for i, v in enumerate(operands)
     )
+    return tuple(None if v is None else unbroadcast(v, t) for v, t in zip(found, types, strict=True))
+
+
+def _broadcast(x: Value, t: TensorType) -> Value:
+    missing = tuple(d for d in t.dims if d.name not in x.type)
+    return emit(Broadcast(missing), x) if missing else x

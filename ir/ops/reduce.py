@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import jax.numpy as jnp
 
-from ..build import cast, emit
+from ..build import cast, current, emit
 from ..dims import DTYPES, Dim, TensorType, promote
 from ..errors import Diagnostic
 from ..graph import Value
@@ -122,8 +123,18 @@ def unbroadcast(cotangent: Value, target: TensorType) -> Value:
     """A cotangent brought to the type of the operand it belongs to: summed over the dims that were broadcast."""
     missing = tuple(d for d in cotangent.dims if d not in target)
     if missing:
-        cotangent = emit(Sum(missing), cotangent)
+        cotangent = emit(Sum(missing), within(current().branches, cotangent))
     return cast(cotangent, target.dtype)
 
 
-__all__ = ["DTYPES", "MaxOver", "Reduction", "Sum", "unbroadcast"]
+def within(branches: Iterable[tuple[Value, bool]], cotangent: Value) -> Value:
+    """A cotangent, 0 but where each condition has its value."""
+    from .elementwise import Where, ZerosLike
+
+    for condition, side in branches:
+        zero = emit(ZerosLike(), cotangent)
+        cotangent = emit(Where(), condition, *((cotangent, zero) if side else (zero, cotangent)))
+    return cotangent
+
+
+__all__ = ["DTYPES", "MaxOver", "Reduction", "Sum", "unbroadcast", "within"]

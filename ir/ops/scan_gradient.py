@@ -104,7 +104,7 @@ class Reverse:
 
             def cotangent(i: int) -> Value:
                 mine = found.get(env[self.inputs[i].name].name)
-                return zeros(self.inputs[i].type) if mine is None else reorder(mine, self.inputs[i].dims)
+                return zeros(self.inputs[i].type) if mine is None else reorder(mine.selected(), self.inputs[i].dims)
 
             outputs = {f"state{i}": x for i, x in enumerate(states)}
             outputs |= {f"carry{i}": cotangent(i) for i in self.carried}

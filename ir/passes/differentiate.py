@@ -10,6 +10,7 @@ from ..errors import InternalError
 from ..graph import Node, Program, Value
 from ..ops.create import Broadcast
 from ..ops.order import reorder
+from .branches import Cotangent, pull_through
 from .checkpoint import checkpoint
 from .drop_inverses import drop_inverses
 from .rewrite import with_fresh_regions
@@ -37,8 +38,8 @@ def differentiate(program: Program, wrt: Collection[str], output: str = "log_den
         cotangents = pull_back(b, nodes, seed, active)
         ties = dict(program.ties)
         for name in wrt:
-            found = cotangents.get(env[name].name)
-            outputs[f"grad:{name}"] = zeros(env[name].type) if found is None else reorder(found, env[name].dims)
+            x, found = env[name], cotangents.get(env[name].name)
+            outputs[f"grad:{name}"] = zeros(x.type) if found is None else reorder(found.selected(), x.dims)
             ties[f"grad:{name}"] = name
         return drop_inverses(b.finish(outputs, ties))
 
@@ -59,30 +60,21 @@ def copy_for_gradient(b: Builder, node: Node, env: dict[str, Value], active: set
 
 def pull_back(
     b: Builder, nodes: Iterable[Node], seed: Mapping[str, Value], active: Collection[str]
-) -> dict[str, Value]:
+) -> dict[str, Cotangent]:
     """Runs through `nodes` backwards and gives the cotangent of every active value that has one."""
-    cotangents = dict(seed)
+    cotangents = {name: Cotangent(v) for name, v in seed.items()}
     for node in reversed(list(nodes)):
         if not any(v.name in cotangents for v in node.results) or not any(v.name in active for v in node.operands):
             continue
         b.span = node.span
-        found = node.op.vjp_all(tuple(cotangents.get(v.name) for v in node.results), node.results, node.operands)
+        found = pull_through(b, node, [cotangents.get(v.name) for v in node.results])
         for value, ct in zip(node.operands, found, strict=True):
             if ct is None or value.name not in active:
                 continue
-            if ct.type != value.type:
-                ct = _conform(ct, value.type, node)
             held = cotangents.get(value.name)
-            cotangents[value.name] = ct if held is None else held + ct
+            cotangents[value.name] = ct if held is None else held.plus(ct)
     b.span = None
     return cotangents
-
-
-def _conform(ct: Value, t: TensorType, node: Node) -> Value:
-    """A cotangent with the operand's dims in another order is fine; anything else is our mistake."""
-    if set(ct.type.dims) != set(t.dims) or ct.type.dtype != t.dtype:
-        raise InternalError(f"{node.op.name} gave a cotangent {ct.type} for an operand {t}")
-    return ct
 
 
 def zeros(t: TensorType) -> Value:
