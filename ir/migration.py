@@ -100,8 +100,8 @@ class Sent(NamedTuple):
 class Migration:
     """All hops of one block's particles: afterwards `residents` and `guests` are whom this device paints or reads.
 
-    load: the largest share of what a device can hold that it was asked to; bad: whether anything was lost, here or at a
-    neighbour that should have handed it over.
+    fill: the largest share of a buffer's slots that was needed; bad: whether anything was lost, here or at a neighbour
+    that should have handed it over.
     """
 
     def __init__(self, place: Place, axes: Sequence[Axis], dims: Sequence[str], kernel: str, hops: tuple[Hop, ...]):
@@ -112,7 +112,7 @@ class Migration:
         n, number = residents.here.size, load.dtype
         self.integer: Any = jnp.int32 if n < 2**31 else jnp.int64
         self.word: Any = jnp.int32 if number.itemsize == 4 else jnp.int64
-        self.residents, self.load, self.bad = residents, load, ~(load <= 1)
+        self.residents, self.fill, self.bad = residents, jnp.zeros_like(load), ~(load <= 1)
         none = lambda like: tuple(jnp.zeros((0,), x.dtype) for x in like)  # noqa: E731
         self.guests = Group(none(residents.cells), none(residents.t), none(residents.values), jnp.zeros((0,), bool))
         self.log: list[Sent] = []
@@ -129,9 +129,9 @@ class Migration:
         leaving = jnp.concatenate([jnp.stack(both) for both in sides], axis=1)
         picked, count = first_of(leaving, hop.slots, self.integer)
         count = jnp.max(count)
-        share = count.astype(self.load.dtype) / self.load.dtype.type(hop.slots)
+        share = count.astype(self.fill.dtype) / self.fill.dtype.type(hop.slots)
         over = share.dtype.type(1 + 2 * jnp.finfo(share.dtype).eps)  # a share just above 1 may be rounded to it
-        self.load = jnp.maximum(self.load, jnp.where(count > hop.slots, jnp.maximum(share, over), share))
+        self.fill = jnp.maximum(self.fill, jnp.where(count > hop.slots, jnp.maximum(share, over), share))
         self.bad = self.bad | (count > hop.slots)
         buffer = self._packed(hop, picked, jnp.stack([jnp.int32(before), -jnp.int32(size)])[:, None])
         buffer = jnp.where(self.bad, buffer.at[0].set(ALARM), buffer)
@@ -194,7 +194,7 @@ class Migration:
                 low, count = hop.spans[i]
                 cells[i] = jax.lax.rem(word, self.word(count)).astype(jnp.int32) + jnp.int32(low)
                 word = jax.lax.div(word, self.word(count))
-        numbers = jax.lax.bitcast_convert_type(buffer[len(hop.words) :], self.load.dtype)
+        numbers = jax.lax.bitcast_convert_type(buffer[len(hop.words) :], self.fill.dtype)
         numbers = list(jnp.where(here, numbers, jnp.zeros((), numbers.dtype)))  # empty slots may hold NaN
         return Group(tuple(cells), tuple(numbers[: len(cells)]), tuple(numbers[len(cells) :]), here)
 
@@ -207,7 +207,7 @@ class Migration:
         own, guests: what was read here, for the block's own particles and for its guests.
         """
         found = list(own)
-        there = jnp.where(self.bad, jnp.asarray(jnp.nan, self.load.dtype), jnp.stack(guests))
+        there = jnp.where(self.bad, jnp.asarray(jnp.nan, self.fill.dtype), jnp.stack(guests))
         for hop, picked, before in reversed(self.log):
             arrived, there = there[:, before:], there[:, :before]
             left, right = arrived[:, : hop.slots], arrived[:, hop.slots :]

@@ -24,6 +24,7 @@ from ir.passes.simplify import simplify
 from ir.verify import verify
 
 from .bind import Bound, bind, outline
+from .limits import names_of
 from .request import PlannedModel, PlanRequest
 from .trace.model import Model
 
@@ -46,7 +47,7 @@ def stages(bound: Bound, chains: int | None = None, choice: Choice = keep_all) -
     sites = recentre(bound.program)
     yield "recentred", sites
     everything = log_density(sites)
-    density = simplify(keep(everything, ["log_density"]))
+    density = simplify(keep(everything, ["log_density", *names_of(everything)]))
     yield "density", density
     prologue, main = hoist(density)
     yield "prologue", prologue

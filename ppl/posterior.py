@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -18,6 +19,7 @@ from ir.errors import Diagnostic
 from ir.graph import Program
 from ir.layout import Layout
 from ir.ops.fft import Fourier
+from ir.ops.sites import Limit
 from ir.passes.align_transforms import align_transforms
 from ir.passes.bands import FIELD, GAIN, Bands, banded
 from ir.passes.checkpoint import is_open
@@ -46,6 +48,8 @@ class Posterior:
     def __init__(self, bound: Bound, request: PlanRequest):
         self.bound, self.request = bound, request
         self._gradients: dict[tuple[int | None, float, bool], Executable] = {}
+        self.larger: Posterior | None = None
+        """With more room for particles, where a run found that it takes it (see `ppl.limits`)."""
 
     # --- programs and plans ---
 
@@ -65,6 +69,11 @@ class Posterior:
     def latents(self) -> dict[str, TensorType]:
         """The unconstrained latents by name."""
         return {i.name: i.type for i in self.programs["gradient"].inputs_of("latent")}
+
+    @cached_property
+    def limits(self) -> dict[str, Limit]:
+        """What devices can hold of particles, by site."""
+        return {n.op.site: n.op for n in self.bound.program.walk() if isinstance(n.op, Limit)}
 
     def gradient_program(
         self, chains: int | None = None, copies: float = 0.0, reproducible: bool = False
@@ -281,8 +290,13 @@ class Posterior:
         What is observed need not be among the data: `ppl.compile(model, sizes=…)`.
         """
         from .infer.prior import PriorDraws
+        from .limits import largest
 
-        return next(PriorDraws(self).draw(seed))
+        prior = PriorDraws(largest(self))
+        drawn = next(prior.draw(seed))
+        for note in prior.notes:
+            warnings.warn(note, stacklevel=2)
+        return drawn
 
     def suggest(self) -> Suggestion:
         """The program that `run()` takes where none is given, with the reasons; it can be printed."""

@@ -9,15 +9,18 @@ that has left its device's part of the mesh is reached in one of two ways, which
              kernel, and what was read is handed back (`ir.migration`); values stay at their lattice points in any case
 
 None is ever lost in silence: everything that an op makes on a device that cannot hold what it should is NaN, and the
-ops' result `load` tells the largest share of what a strategy can hold that was needed: above 1 is too much.
+ops' result `need` [~need] tells the most that was needed:
 
-    halo     |d| / reach, along the dims that are split
-    migrate  |d| / (cells of the smallest block), and (particles that leave through one face) / (slots of its buffer)
+    load   the largest share of what the method can hold; above 1 is too much. halo: |d| / reach along the dims that are
+           split; migrate: |d| / (cells of the smallest block), and `fill`
+    cells  |d| along any dim [cells of the mesh]: with more room a plan may split others
+    fill   (particles that leave through one face) / (slots of its buffer); -1 where the method is halo
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import mul
@@ -32,11 +35,13 @@ from ..dims import Dim, TensorType, union
 from ..errors import Diagnostic
 from ..layout import Layout, Move, block
 from ..migration import Group, Hop, Migration, hops_of
-from ..op import Op, Reach
+from ..op import Op, Reach, Whole
 from ..place import Place, align
 
 MIGRATE = "migrate"
 OWNERSHIPS = ("auto", "halo", "migrate")
+NEED = Dim("~need", 3)
+"""load, cells, fill"""
 
 COMPACTION = 48.0
 """Bytes a particle and hop: its cell read, and to either side a running count written and read, level by level."""
@@ -110,8 +115,8 @@ class Particles(Op):
     def on_mesh(self, *operands: TensorType) -> TensorType:
         return TensorType((*self.batch(*operands), *self.mesh), operands[0].dtype)
 
-    def load(self, *operands: TensorType) -> TensorType:
-        return TensorType(self.batch(*operands), operands[0].dtype)
+    def need(self, *operands: TensorType) -> TensorType:
+        return TensorType((*self.batch(*operands), NEED), operands[0].dtype)
 
     def result(self, *operands):
         return self.results(*operands)[0]
@@ -127,7 +132,8 @@ class Particles(Op):
 
     def roles(self, *operands):
         least = beyond(self.kernel)  # in either way
-        return {n: Reach(1) for n in self.lattice} | {m.name: Reach(least) for m in self.mesh}
+        found = {n: Reach(1) for n in self.lattice} | {m.name: Reach(least) for m in self.mesh}
+        return found | ({NEED.name: Whole()} if any(NEED in t.dims for t in self.results(*operands)) else {})
 
     def pairs(self) -> dict[str, str]:
         """By dim of the mesh, the lattice's."""
@@ -297,12 +303,14 @@ class Particles(Op):
         return place.select(x, self.lattice, 0)
 
     def stay(self, place: Place, displacements: Any) -> tuple[Cells, jax.Array, jax.Array]:
-        """Where particles stand that no device hands on: their cells, `load`, and whether that is too much."""
+        """Where particles stand that no device hands on: their cells, `need`, and whether that is too much."""
         load = self._farthest(place, displacements, [self.reach] * self.rank)
-        return Cells.of(self.axes(place), displacements, self.kernel), load, ~(load <= 1)
+        cells = _most(displacements, [1] * self.rank)
+        need = jnp.stack([load, cells, jnp.full_like(load, -1)])
+        return Cells.of(self.axes(place), displacements, self.kernel), need, ~(load <= 1)
 
-    def migrate(self, place: Place, displacements: Any, carried: Any) -> Migration:
-        """The particles of the block handed on, with the values that they carry."""
+    def migrate(self, place: Place, displacements: Any, carried: Any) -> tuple[Migration, jax.Array]:
+        """The particles of the block handed on, with the values that they carry; `need`."""
         axes, dims = self.axes(place), [m.name for m in self.mesh]
         smallest = [m.size - (place.parts(m.name) - 1) * a.cells for m, a in zip(self.mesh, axes, strict=True)]
         load = self._farthest(place, displacements, smallest)
@@ -311,16 +319,23 @@ class Particles(Op):
         flat = lambda xs: tuple(x.reshape(-1) for x in xs)  # noqa: E731
         own = Group(flat(c for c, _ in found), flat(t for _, t in found), flat(carried), here.reshape(-1))
         hops = self.hops(place.operands, place.split, place.mesh)
-        return Migration(place, axes, dims, self.kernel, hops).out(own, load)
+        moved = Migration(place, axes, dims, self.kernel, hops).out(own, load)
+        cells = _most(displacements, [1] * self.rank)
+        return moved, jnp.stack([jnp.maximum(load, moved.fill), cells, moved.fill])
 
     def _farthest(self, place: Place, displacements: Any, most: list[int]) -> Any:
         """How far the farthest particle of the block has gone along a split dim, as a share of `most` [cells]."""
-        number = displacements[0].dtype.type
-        moved = [(d, m) for d, m, n in zip(displacements, most, self.lattice, strict=True) if place.parts(n) > 1]
-        if not moved:
-            return jnp.zeros((), displacements[0].dtype)
-        found = reduce(jnp.maximum, [jnp.max(jnp.abs(d), initial=0) / number(m) for d, m in moved])
-        return jnp.where(found <= jnp.inf, found, number(jnp.inf))  # a maximum over devices may leave out NaN
+        along = zip(displacements, most, self.lattice, strict=True)
+        moved = [(d, m) for d, m, n in along if place.parts(n) > 1]
+        return _most(*zip(*moved, strict=True)) if moved else jnp.zeros((), displacements[0].dtype)
+
+
+def _most(displacements: Sequence[jax.Array], units: Sequence[int]) -> jax.Array:
+    """The largest number of a block in these units, by dim; infinite where one is no number."""
+    number = displacements[0].dtype.type
+    each = zip(displacements, units, strict=True)
+    found = reduce(jnp.maximum, [jnp.max(jnp.abs(d), initial=0) / number(m) for d, m in each])
+    return jnp.where(found <= jnp.inf, found, number(jnp.inf))  # a maximum over devices may leave out NaN
 
 
 def poison(x: jax.Array, bad: jax.Array) -> jax.Array:

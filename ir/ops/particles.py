@@ -28,7 +28,7 @@ from .ownership import MIGRATE, Particles, poison
 class Paint(Particles):
     """Adds particles to a mesh: one of mass 1 each or, with `weights` of them on the lattice, as many meshes.
 
-    Operands: displacements, then weights. Results: the meshes, and `load`. A mesh without displacements and of the
+    Operands: displacements, then weights. Results: the meshes, and `need`. A mesh without displacements and of the
     lattice's size holds the weights themselves.
     """
 
@@ -46,7 +46,7 @@ class Paint(Particles):
             message = f"paint onto {self.rank} dims with {self.weights} weight(s) got {len(operands)} operands"
             raise Diagnostic("type", message)
         self.check(*operands)
-        return (*[self.on_mesh(*operands)] * max(1, self.weights), self.load(*operands))
+        return (*[self.on_mesh(*operands)] * max(1, self.weights), self.need(*operands))
 
     def renames(self):
         return {n: m for m, n in self.pairs().items() if n != m}
@@ -66,16 +66,16 @@ class Paint(Particles):
         shape = tuple(a.extent for a in axes)
         empty = [jnp.zeros((reduce(mul, shape, 1),), displacements[0].dtype)] * max(1, self.weights)
         if place.method == MIGRATE:
-            moved, meshes = self.migrate(place, displacements, values), empty
+            (moved, need), meshes = self.migrate(place, displacements, values), empty
             for group in (moved.residents, moved.guests):
-                ones = () if values else (jnp.ones(group.here.shape, moved.load.dtype),)
+                ones = () if values else (jnp.ones(group.here.shape, need.dtype),)
                 group = group._replace(values=(*group.values, *ones))
                 meshes = self._added(meshes, moved.cells(group), group.masked())
-            load, bad = moved.load, moved.bad
+            bad = moved.bad
         else:
-            cells, load, bad = self.stay(place, displacements)
+            cells, need, bad = self.stay(place, displacements)
             meshes = self._added(empty, cells, values or [self.real(place, jnp.ones_like(displacements[0]))])
-        return (*(poison(fold_tails(m.reshape(shape), axes), bad) for m in meshes), load)
+        return (*(poison(fold_tails(m.reshape(shape), axes), bad) for m in meshes), need)
 
     def _added(self, meshes: list[jax.Array], cells: Cells, values: list[jax.Array]) -> list[jax.Array]:
         """Flat meshes with particles added that have these values."""
@@ -123,24 +123,24 @@ class Reading(Particles):
         """What is read from flat fields for particles with these values."""
 
     def read(self, place: Place, displacements: Any, fields: Any, values: Any) -> tuple[tuple[jax.Array, ...], Any]:
-        """(what is read for the block's particles, `load`)."""
+        """(what is read for the block's particles, `need`)."""
         displacements = [self.real(place, d) for d in displacements]
         axes, values = self.axes(place), list(values)
         fields = [with_tails(f, axes).reshape(-1) for f in fields]
         if place.method != MIGRATE:
-            cells, load, bad = self.stay(place, displacements)
-            return tuple(poison(x, bad) for x in self.at(cells, fields, values)), load
-        moved = self.migrate(place, displacements, values)
+            cells, need, bad = self.stay(place, displacements)
+            return tuple(poison(x, bad) for x in self.at(cells, fields, values)), need
+        moved, need = self.migrate(place, displacements, values)
         own, guests = (self.at(moved.cells(g), fields, list(g.values)) for g in (moved.residents, moved.guests))
         shape = displacements[0].shape
-        return tuple(poison(x.reshape(shape), moved.bad) for x in moved.home(own, guests)), moved.load
+        return tuple(poison(x.reshape(shape), moved.bad) for x in moved.home(own, guests)), need
 
 
 @dataclass(frozen=True)
 class Read(Reading):
     """The values of `count` fields at the particles.
 
-    Operands: displacements, then fields. Results: their values, and `load`.
+    Operands: displacements, then fields. Results: their values, and `need`.
     """
 
     count: int = 1
@@ -157,11 +157,11 @@ class Read(Reading):
             message = f"reading {self.count} field(s) of {self.rank} dims needs {self.rank + self.count} operands"
             raise Diagnostic("type", message)
         self.check(*operands)
-        return (*[self.on_lattice(*operands)] * self.count, self.load(*operands))
+        return (*[self.on_lattice(*operands)] * self.count, self.need(*operands))
 
     def one(self, place, *arrays):
-        found, load = self.read(place, arrays[: self.rank], arrays[self.rank :], ())
-        return (*found, load)
+        found, need = self.read(place, arrays[: self.rank], arrays[self.rank :], ())
+        return (*found, need)
 
     def at(self, cells, fields, values):
         shares = [weights(t, self.kernel) for t in cells.t]

@@ -9,6 +9,7 @@ from ..dims import Dim, TensorType
 from ..dist import Distribution
 from ..errors import Diagnostic, InternalError
 from ..op import Op
+from .ownership import NEED
 
 
 class Site(Op):
@@ -88,20 +89,22 @@ class Deterministic(Site):
 
 @dataclass(frozen=True)
 class Limit(Site):
-    """A number that must stay within `bound` for the model to be computed at all; beyond, the density is NaN.
+    """What devices needed to hold of particles (`need` of `ir.ops.ownership`), and what they have room for.
 
-    `what` says of what it is, and `hint` what to do about one that is too large. It takes no part in the density.
+    Where its load is more than 1 the density is NaN. mesh, reach, capacity and ownership are those of the particles'
+    ops. It takes no part in the density.
     """
 
     site: str
-    bound: float
-    what: str
-    hint: str
+    mesh: tuple[str, ...]
+    reach: int
+    capacity: int
+    ownership: str
     name: ClassVar[str] = "limit"
 
     def result(self, x: TensorType):
-        if not x.is_real:
-            raise Diagnostic("type", f"the limit '{self.site}' is of a real number, but it is {x.dtype}")
+        if not x.is_real or NEED not in x.dims:
+            raise Diagnostic("type", f"the limit '{self.site}' is of what particles need, but it is {x}")
         return x
 
 

@@ -50,7 +50,7 @@ def log_density(program: Program) -> Program:
     """The log density of a conditioned model over unconstrained latents.
 
     Outputs: `log_density` (f64: the sum of every term, of log-Jacobians too), every latent and deterministic by name,
-    `log_likelihood:SITE` by element for every observed site, and `limit:SITE` for every number that has one.
+    `log_likelihood:SITE` by element for every observed site, and `limit:SITE` where particles are limited.
     """
     return parallelise(Expansion("density").run(program))
 
@@ -76,12 +76,14 @@ def predict(program: Program) -> Program:
 
 
 def prior(program: Program) -> Program:
-    """Draws of everything from the prior: latents by name with `free:SITE`, deterministics, `predictive:SITE`.
+    """Draws of everything from the prior: latents by name with `free:SITE`, deterministics, `predictive:SITE`, limits.
 
     Of sites with an improper prior and of what depends on them there is only `free:SITE`, for chains to start from.
     """
     drawn, hidden = Expansion("prior").run(program), improper_sites(program)[1]
-    proper = tuple((n, v) for n, v in drawn.outputs if n.removeprefix("predictive:") not in hidden)
+    proper = tuple(
+        (n, v) for n, v in drawn.outputs if n.removeprefix("predictive:").removeprefix("limit:") not in hidden
+    )
     return parallelise(dataclasses.replace(drawn, outputs=proper))
 
 
@@ -143,7 +145,7 @@ class Expansion:
             self.outputs[op.site] = made
         elif isinstance(op, Limit):
             made = operands[0]
-            if self.mode == "density":
+            if self.mode in ("density", "prior"):
                 self.outputs[f"limit:{op.site}"] = made
         else:
             wished = [names.get(v.name, v.name) for v in node.results]
@@ -289,7 +291,7 @@ def improper_sites(program: Program) -> tuple[list[str], set[str]]:
     values: set[str] = set()
     for node in program.nodes:
         inner = [node, *(n for region in node.op.regions() for n in region.walk())]
-        sites = [n.op for n in inner if isinstance(n.op, Sample | Observe | Deterministic)]
+        sites = [n.op for n in inner if isinstance(n.op, Sample | Observe | Deterministic | Limit)]
         here = [op.site for op in sites if isinstance(op, Sample) and op.dist.improper and not op.generated]
         own += here
         if here or any(v.name in values for v in node.operands):

@@ -35,7 +35,7 @@ def execute(args: Any) -> int:
     with writing(path, types, draws, prior.posterior.bound.coords) as file:
         for i, values in enumerate(prior.draw(seed, draws or 1)):
             file.write(i, values)
-            _tell(prior, seed, i, values)
+            _tell(prior.notes, i, values)
     if not args.quiet:
         for name, (dims, shape, _) in types.items():
             sizes = ", ".join(f"{d}={n}" for d, n in zip(dims, shape, strict=True))
@@ -44,9 +44,10 @@ def execute(args: Any) -> int:
     return 0
 
 
-def _tell(prior: Any, seed: int, i: int, values: dict[str, np.ndarray]) -> None:
-    """Says of a draw what in it is no number, and why where that is known."""
+def _tell(notes: list[str], i: int, values: dict[str, np.ndarray]) -> None:
+    """Says what is new to be told, and of a draw what in it is no number."""
+    while notes:
+        print(f"note: {notes.pop(0)}", file=sys.stderr)
     bad = [n for n, x in values.items() if x.dtype.kind in "fc" and not np.isfinite(x).all()]
     if bad:
-        why = "; ".join(prior.beyond(seed, i))
-        print(f"warning: draw {i}: {', '.join(bad)} not finite" + (f": {why}" if why else ""), file=sys.stderr)
+        print(f"warning: draw {i}: {', '.join(bad)} not finite", file=sys.stderr)

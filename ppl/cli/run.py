@@ -51,6 +51,8 @@ def execute(args: Any) -> int:
         run_folder.write_inputs(folder, posterior, options, seed, keep=read.names(args.keep), **facts)
         log.event("start", program=str(options), chains=options.chains, warmup=options.warmup, draws=options.draws)
         result = _sample(args, posterior, options, seed, init, folder, log)
+        if result.posterior is not posterior:  # it was planned again
+            run_folder.write_inputs(folder, result.posterior, options, seed, keep=read.names(args.keep), **facts)
     except BaseException as error:
         if _draws_in(folder):
             log.event("failed", error=str(error) or "interrupted")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
 
-from ir.build import binary, current, emit
+from ir.build import current
+from ir.dims import Dim
 from ir.errors import Diagnostic
 from ir.graph import Value
 from ir.ops.ownership import OWNERSHIPS
 from ir.ops.particles import Paint, Read
-from ir.ops.reduce import MaxOver
 
 from ..trace.context import in_model, limit
-from ..trace.functions import abs_ as absolute
 from .box import Box
 
 Vector = tuple[Value, ...]
@@ -31,6 +29,7 @@ class ParticleMesh:
     faster (`ir.ops.ownership`). "halo": they reach beyond it, by `reach` cells of the mesh, which must not be more than
     the smallest block has. "migrate": they hand particles on to their neighbours, through each face of a block at most
     as many as `capacity` layers of the lattice have (default: half of `reach`), none farther than the smallest block.
+    Where particles go beyond that, a run plans anew with more room (`ppl.limits`).
     """
 
     box: Box
@@ -45,40 +44,35 @@ class ParticleMesh:
         return self.box.finer(self.ratio)
 
     def density(self, displacements: Sequence[Value], weights: Value | None = None) -> tuple[Value, Value]:
-        """(density / mean, on the mesh; `load`, the largest share of what devices can hold that is needed).
+        """(density / mean, on the mesh; what devices `need` to hold, see `ir.ops.ownership`).
 
         displacements: in cells of the box, by dim. weights: masses of the particles, of mean 1 (default: all 1).
-        Where load is more than 1 the density is NaN. In a model the run tells so.
+        Where the load is more than 1 the density is NaN. In a model the run tells so.
         """
-        density, load = self._density(displacements, weights)
-        self.tell(self.held(displacements, load))
-        return density, load
-
-    def farthest(self, displacements: Sequence[Value]) -> Value:
-        """By how many cells of the mesh the farthest particle has left its cell, along any dim."""
-        each = [emit(MaxOver(self.box.names), absolute(d)) for d in displacements]
-        return reduce(partial(binary, "maximum"), each) * float(self.ratio)
+        density, need = self._density(displacements, weights)
+        self.tell(need)
+        return density, need
 
     def _density(self, displacements: Sequence[Value], weights: Value | None = None) -> tuple[Value, Value]:
         given = (weights,) if weights is not None else ()
         op = Paint(*self._shared(), weights=len(given))
-        mass, load = current().emit_all(op, *self._scaled(displacements), *given)
-        return mass * float(self.ratio ** len(self.box.dims)) if self.ratio > 1 else mass, load
+        mass, need = current().emit_all(op, *self._scaled(displacements), *given)
+        return mass * float(self.ratio ** len(self.box.dims)) if self.ratio > 1 else mass, need
 
     def read(self, displacements: Sequence[Value], *fields: Value) -> tuple[Value, ...]:
         """Fields on the mesh at the particles; NaN at those out of reach."""
         return current().emit_all(Read(*self._shared(), count=len(fields)), *self._scaled(displacements), *fields)[:-1]
 
     def gravity(self, displacements: Sequence[Value]) -> tuple[Vector, Value]:
-        """(g = -grad lap^-1 delta at the particles, by dim [cells of the box]; `load`, as of `density`).
+        """(g = -grad lap^-1 delta at the particles, by dim [cells of the box]; `need`, as of `density`).
 
         The acceleration of a particle is 3/2 Omega_m g / a (with H0 = 1); for displacements D1 s1 small beside a cell
         g = D1 s1.
         """
-        density, load = self._density(displacements)
+        density, need = self._density(displacements)
         potential = self.mesh.potential() * self.mesh.modes(density)
         fields = [-g for g in self.mesh.gradients(potential)]
-        return tuple(g * (1 / self.ratio) for g in self.read(displacements, *fields)), load
+        return tuple(g * (1 / self.ratio) for g in self.read(displacements, *fields)), need
 
     @property
     def whole_reach(self) -> int:
@@ -103,21 +97,11 @@ class ParticleMesh:
             raise Diagnostic("argument", f"unknown ownership of particles '{self.ownership}'", hint=hint)
         return self.kernel, reach, int(capacity), self.ownership
 
-    def held(self, displacements: Sequence[Value], load: Value) -> Value:
-        """What a run tells where it is too much: with halos how far particles have gone, else `load`."""
-        return self.farthest(displacements) if self.ownership == "halo" else load
-
-    def tell(self, held: Value) -> None:
-        """Has a model's run tell where particles are more or farther than devices can hold."""
-        if not in_model():
-            return
-        if self.ownership == "halo":
-            what = "cells of the mesh that a particle has gone along one dim"
-            limit("reach", held, self.reach, what, "a larger reach holds them: reach = {needed}")
-            return
-        what = "times what devices can hold of particles that leave their part of the box"
-        hint = f"{{needed}} times the reach of {self.reach} and the capacity of {self.manner()[2]} hold them, "
-        limit("load", held, 1.0, what, hint + "where no particle goes farther than the smallest block of the box")
+    def tell(self, need: Value, onto: Sequence[Dim] | None = None) -> None:
+        """Has a model's run tell where particles are more or farther than devices can hold; `onto`: another mesh."""
+        if in_model():
+            mesh = tuple(d.name for d in onto or self.mesh.dims)
+            limit("load", need, mesh, *self.manner()[1:])
 
     def _scaled(self, displacements: Sequence[Value]) -> Vector:
         if len(displacements) != len(self.box.dims):

@@ -107,9 +107,9 @@ class Snapshot:
 
     displacement: Vector
     momentum: Vector
-    load: Value
-    """Of each step [~step]: the largest share of what devices can hold that its particles needed; all is NaN from the
-    first step on at which it is more than 1."""
+    need: Value
+    """Of each step [~step]: what devices needed to hold (`ir.ops.ownership`); all is NaN from the first step on at
+    which the load is more than 1."""
 
 
 def simulate(
@@ -127,30 +127,29 @@ def simulate(
 
     def step(carries: Sequence[Value], now: Sequence[Value], _: Sequence[Value]) -> Any:
         x, p = carries[:rank], carries[rank:]
-        g, load = mesh.gravity(x)
-        held = mesh.held(x, load)
+        g, need = mesh.gravity(x)
         p = p if keep is None else tuple(now[2] * v for v in p)
         p = tuple(v + now[0] * f for v, f in zip(p, g, strict=True))
         x = tuple(d + now[1] * v for d, v in zip(x, p, strict=True))
-        return (*x, *p), (load, held)
+        return (*x, *p), (need,)
 
     def back(carries: Sequence[Value], now: Sequence[Value], _: Sequence[Value]) -> Sequence[Value]:
         x, p = carries[:rank], carries[rank:]
         x = tuple(d - now[1] * v for d, v in zip(x, p, strict=True))
-        g, _load = mesh.gravity(x)
+        g, _need = mesh.gravity(x)
         p = tuple(v - now[0] * f for v, f in zip(p, g, strict=True))
         return (*x, *(p if keep is None else (v * now[3] for v in p)))
 
     inverse = back if reversible else None
     given = (factors.kick, factors.drift, *((keep, 1.0 / keep) if keep is not None else ()))
-    last, (load, held) = scan(STEP, step, (*x, *p), given, name="nbody", inverse=inverse)
+    last, needs = scan(STEP, step, (*x, *p), given, name="nbody", inverse=inverse)
     x, p = last[:rank], last[rank:]
-    mesh.tell(held)
+    mesh.tell(needs[0])
     if factors.last_kick is None:
-        return Snapshot(x, p, load)
+        return Snapshot(x, p, needs[0])
     g, at_end = mesh.gravity(x)
-    mesh.tell(mesh.held(x, at_end))
-    return Snapshot(x, tuple(v + factors.last_kick * f for v, f in zip(p, g, strict=True)), load)
+    mesh.tell(at_end)
+    return Snapshot(x, tuple(v + factors.last_kick * f for v, f in zip(p, g, strict=True)), needs[0])
 
 
 __all__ = ["STEP", "Factors", "Snapshot", "Steps", "along", "fastpm", "part", "simulate"]

@@ -98,8 +98,8 @@ def density(
     moved = tuple(d * ratio for d in particles.displacement) if ratio != 1 else particles.displacement
     given = () if weights is None else (_on_lattice(weights, particles),)
     op = Paint(box.names, target, *painted.manner(), weights=len(given))
-    mass, load = current().emit_all(op, *moved, *given)
-    painted.tell(painted.held(moved, load))
+    mass, need = current().emit_all(op, *moved, *given)
+    painted.tell(need, target)
     return mass * float(ratio ** len(target)) if ratio != 1 else mass
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from ir.dims import CHAIN
 from ir.layout import Layout
 
+from ..limits import exceeded, names_of
 from .keep import DRAWS_BYTES, Kept, generated, prediction_program
 from .mapped import Mapped
 from .start import PREDICT, PRIOR, keys
@@ -80,9 +81,12 @@ class After:
 
 
 def prior_draws(
-    posterior: Posterior, seed: int, draws: int
+    posterior: Posterior, seed: int, draws: int, notes: list[str] | None = None
 ) -> dict[str, dict[str, tuple[tuple[str, ...], np.ndarray]]]:
-    """Draws from the prior and the prior predictive: group → name → (dims, array[1, draw, ...])."""
+    """Draws from the prior and the prior predictive: group → name → (dims, array[1, draw, ...]).
+
+    The notes are told where some of them have particles beyond what devices hold, and so are no numbers.
+    """
     from ..pipeline import keep as restrict
 
     program = posterior.program("prior")
@@ -98,11 +102,17 @@ def prior_draws(
         return {}
     cache = posterior.__dict__.setdefault("_priors", {})
     if draws not in cache:
-        cache[draws] = Mapped(posterior.executable(restrict(program, list(wanted))), ("key",), 0)
+        cache[draws] = Mapped(posterior.executable(restrict(program, [*wanted, *names_of(program)])), ("key",), 0)
     executable = cache[draws].executable
     made = cache[draws].run({**posterior.bound.data, "key": keys(seed, PRIOR, np.arange(draws))})
+    if notes is not None:
+        for e in exceeded(posterior, executable.program, made):
+            do = f", which {e.written(manner)} would hold" if (manner := e.manner()) else ""
+            notes.append(f"draws from the prior are not a number where devices hold too little: {e.told}{do}")
     found: dict[str, dict[str, tuple[tuple[str, ...], np.ndarray]]] = {}
     for name, value in executable.program.outputs:
+        if name not in wanted:
+            continue
         group, short = wanted[name]
         found.setdefault(group, {})[short] = (value.type.names, made[name][None])
     return found

@@ -31,6 +31,7 @@ from ir.passes.information import COTANGENT
 from ..execute import Executable
 from .fourier import Fourier, Spectra
 from .information import Information, coordinate_space, no_information, parts_of
+from .needs import Needs
 from .options import Common
 from .pack import Packing, packing
 from .protocol import Block, Handover, Method, State, nowhere
@@ -223,11 +224,14 @@ class Engine:
         inputs, held = self.gradient.program.inputs, state.held.position
         left = iter(extra)
         mine, theirs, told = ([next(left) for _ in range(n)] for n in self._counts())
+        watch = Needs(self.gradient)
+        needs = watch.place(self.space.chains)
 
         def target(position: Vector) -> tuple[jax.Array, Vector]:
             moved = self.packing.unpack(position)
             position, data = moved | held, iter(mine)
             made = self.gradient.block(*(position[i.name] if i.role == "latent" else next(data) for i in inputs))
+            watch.write(needs, made)
             return made["log_density"], self.packing.pack({n: made[f"grad:{n}"] for n in moved})
 
         def collect(position: Vector) -> dict[str, jax.Array]:
@@ -253,7 +257,7 @@ class Engine:
         if self.metric is not None:
             information = Information(coordinate_space(self.metric, self.space, site_of), parts)
         block = self._method(target, information).advance(words, state.inner, schedule, limit, collect)
-        return block._replace(state=Held(block.state, state.held))
+        return block._replace(state=Held(block.state, state.held), needs=watch.read(needs))
 
     def _counts(self) -> list[int]:
         """How many data inputs the gradient's, the collecting and the metric program have."""
@@ -291,7 +295,8 @@ class Engine:
         chain = self._chain_spec()
         draws = {n: P(s[0] if len(s) else None, None, *s[1:]) for n, s in self.draw_specs().items()}
         info = self.options.info(*(chain for _ in self.options.info._fields))
-        whole = backend.spmd(self._body, mesh, devices, specs, Block(state, draws, info, chain))
+        needs = chain if Needs(self.gradient).names else ()
+        whole = backend.spmd(self._body, mesh, devices, specs, Block(state, draws, info, chain, needs))
         return jax.jit(whole, donate_argnums=(1,), compiler_options=self._options)
 
     def draw_specs(self) -> dict[str, P]:

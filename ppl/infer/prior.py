@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,17 +12,17 @@ import numpy as np
 from ir.errors import Diagnostic
 
 from ..execute import Executable
-from ..limits import exceeded
+from ..limits import Beyond, enlarged, exceeded, names_of
 from ..pipeline import keep
 from .start import PRIOR, keys
 
 if TYPE_CHECKING:
     from ..posterior import Posterior
 
-_PREDICTIVE, _FREE = "predictive:", "free:"
+_PREDICTIVE = "predictive:"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class PriorDraws:
     """What a model says before it sees observations, planned like its posterior.
 
@@ -31,6 +31,8 @@ class PriorDraws:
     """
 
     posterior: Posterior
+    notes: list[str] = field(default_factory=list)
+    """What is to be told of the draws so far."""
 
     @cached_property
     def _names(self) -> dict[str, str]:
@@ -49,7 +51,7 @@ class PriorDraws:
         if not self._names:
             hint = "a quantity with ~ that is not declared as data is drawn, and so is what the model observes"
             raise Diagnostic("type", "the model has nothing to draw", hint=hint)
-        return self.posterior.executable(keep(program, list(self._names.values())))
+        return self.posterior.executable(keep(program, [*self._names.values(), *names_of(program)]))
 
     @property
     def types(self) -> dict[str, tuple[tuple[str, ...], tuple[int, ...], np.dtype]]:
@@ -59,20 +61,29 @@ class PriorDraws:
         return {name: (t.names, t.shape, np.dtype(t.numpy)) for name, t in found.items()}
 
     def draw(self, seed: int, count: int = 1) -> Iterator[dict[str, np.ndarray]]:
-        """Draw by draw, all quantities by name."""
+        """Draw by draw, all quantities by name.
+
+        Where a draw has particles beyond what devices hold, it and those after it are made with more room (`notes`).
+        """
         for i in range(count):
-            made = self._executable.run({**self.posterior.bound.data, "key": keys(seed, PRIOR, i)}, hasty=count < 4)
+            made = self._drawn(seed, i, count < 4)
             yield {name: np.asarray(made[output]) for name, output in self._names.items()}
 
-    def beyond(self, seed: int, i: int) -> list[str]:
-        """Which limits of the model draw i goes beyond, and what would hold it: where something in it is no number."""
-        program = self.posterior.program("prior")
-        free = [n for n, _ in program.outputs if n.startswith(_FREE)]
-        if not free:
-            return []
-        executable = self.posterior.executable(keep(program, free))
-        made = executable.run({**self.posterior.bound.data, "key": keys(seed, PRIOR, i)}, hasty=True)
-        return exceeded(self.posterior, {n.removeprefix(_FREE): x for n, x in made.items()})
+    def _drawn(self, seed: int, i: int, hasty: bool) -> dict[str, np.ndarray]:
+        tries = 0
+        while True:
+            executable = self._executable
+            made = executable.run({**self.posterior.bound.data, "key": keys(seed, PRIOR, i)}, hasty=hasty)
+            found = exceeded(self.posterior, executable.program, made)
+            if not found:
+                return made
+            try:
+                self.posterior, tries = enlarged(self.posterior, found, tries), tries + 1
+            except Beyond as beyond:
+                self.notes.append(f"draw {i}: {beyond.message}")
+                return made
+            del self._executable
+            self.notes += [f"draw {i}: {note}" for note in self.posterior.bound.notes[-len(found) :]]
 
 
 __all__ = ["PriorDraws"]

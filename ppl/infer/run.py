@@ -16,6 +16,7 @@ import backend_cuda as backend
 from ir.errors import Diagnostic, InternalError
 
 from ..execute import Executable
+from ..limits import Beyond, enlarged, largest
 from ..xla_flags import slow_loops
 from . import rescue
 from .adapt import LARGE_ERROR
@@ -24,6 +25,7 @@ from .choose import resolve
 from .engine import Engine, space_of
 from .fourier import Spectra
 from .keep import Kept, choose, collect_program
+from .needs import Met
 from .options import Common
 from .pace import Pace
 from .pack import packing
@@ -91,8 +93,9 @@ def run(
     program = settled_apart(options if isinstance(init, Result) else prepared(options, latents), latents)
     with Progress(progress, program) as bar:
         bar.say("compiling")
-        setup = _Setup.of(posterior, program, tuple(keep) if keep is not None else None, predictive)
-        gradient, interrupted = setup.engines[-1].gradient, False
+        names = tuple(keep) if keep is not None else None
+        posterior, setup, handover = _begun(posterior, program, names, predictive, int(seed), init)
+        gradient, interrupted = setup.engines[-1].gradient, handover is None
         extra = setup.after.types() if setup.after else {}
         shown = 1 if options.pooled else options.chains
         record = Record(posterior, setup.kept, extra, shown, options, out, int(seed))
@@ -105,26 +108,44 @@ def run(
             record.notes.append(f"sums of {', '.join(mesh_bound)} follow the mesh: draws are not reproducible on it")
         running = Running(setup.reduction, options.chains) if setup.reduction else None
         store = _Store(posterior, setup, record, int(seed), running)
-        handover = None
+        met = Met(posterior)
         try:
-            handover = begin(posterior, setup.engines[0], options.chains, int(seed), init)
             for stage, engine in zip(stages_of(program), setup.engines, strict=True):
+                if handover is None:
+                    break
                 bar.begin(stage)
                 kept = store if engine.keep else None
-                handover = _stage(stage, engine, int(seed), handover, bar, kept, watch, record.notes)
+                handover = _stage(stage, engine, int(seed), handover, bar, kept, watch, record.notes, met)
         except KeyboardInterrupt:
             interrupted = True
         prior = {}
         if predictive and not interrupted:
             bar.say("drawing from the prior")
-            prior = prior_draws(posterior, int(seed), PRIOR_DRAWS)
+            prior = prior_draws(posterior, int(seed), PRIOR_DRAWS, record.notes)
         if not interrupted:
             record.tell(*setup.engines[-1].options.report(store.told))
         record.tell(store.virial[0].attrs() if store.virial else {}, [])
+        record.tell(*met.report())
         seconds = time.perf_counter() - started
         moments = running.finish() if running else {}
         draws = record.finish(prior, moments, seconds, interrupted, plan_text=setup.plan_text)
     return Result(posterior, options, draws, int(seed), record.notes, interrupted, handover)
+
+
+def _begun(
+    posterior: Posterior, program: Common, keep: tuple[str, ...] | None, predictive: bool, seed: int, init: Any
+) -> tuple[Posterior, _Setup, Handover | None]:
+    """The posterior, with more room for particles where no chain could start without it; where its chains start, None
+    for an interrupt."""
+    posterior, tries = largest(posterior), 0
+    while True:
+        setup = _Setup.of(posterior, program, keep, predictive)
+        try:
+            return posterior, setup, begin(posterior, setup.engines[0], program.chains, seed, init)
+        except Beyond as beyond:
+            posterior, tries = enlarged(posterior, beyond.exceeded, tries), tries + 1
+        except KeyboardInterrupt:
+            return posterior, setup, None
 
 
 def _notes(posterior: Posterior, options: Common, reasons: str | None) -> list[str]:
@@ -162,6 +183,7 @@ def _stage(
     store: _Store | None,
     watch: Watch | None,
     notes: list[str],
+    met: Met,
 ) -> Handover:
     """One stage: its warm-up, until it has finished or the transitions are done, and its draws if they are stored.
 
@@ -181,6 +203,7 @@ def _stage(
             block = engine.advance(seed, state, schedule.part(done, engine.length), limit)
             state, info = block.state, _cut_info(block.info, limit)
             pace.took(time.perf_counter() - began)
+            met.add(engine.gradient, block.needs, store is not None and done >= options.warmup)
             if store is not None and options.pooled:
                 store.told.append(info)
             if compared and done < compared:

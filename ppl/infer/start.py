@@ -14,7 +14,7 @@ from ir.errors import Diagnostic
 from ir.passes.batch_over import batch_over
 
 from ..execute import Executable
-from ..limits import exceeded
+from ..limits import Beyond, exceeded
 from ..pipeline import keep
 from ..result import Result
 from .engine import Engine
@@ -78,7 +78,7 @@ def starting_points(
         raise Diagnostic(
             "argument", f'unknown init "{init}"', hint='"prior", "uniform" or a dict of values', where="init"
         )
-    latents = [i for i in gradient.program.inputs_of("latent")]
+    latents, made = [i for i in gradient.program.inputs_of("latent")], dict[str, Any]()
     found: dict[str, np.ndarray] = {}
     good = np.zeros(chains, bool)
     for attempt in range(ATTEMPTS):
@@ -101,15 +101,13 @@ def starting_points(
             break
     bad = [int(c) for c in np.flatnonzero(~good)]
     worst = [i.name for i in latents if not np.isfinite(made[f"grad:{i.name}"][bad]).all()]
-    beyond = exceeded(posterior, {n: x[bad[0]] for n, x in found.items()})
+    message = f"no starting point with a finite density was found for chain {', '.join(map(str, bad))}"
+    if beyond := exceeded(posterior, gradient.program, made):
+        raise Beyond(beyond, message, where="init")
     raise Diagnostic(
         "run",
-        f"no starting point with a finite density was found for chain {', '.join(map(str, bad))}"
-        + (f" (the gradient is not finite in {', '.join(worst)})" if worst and not beyond else "")
-        + "".join(f"; {told}" for told in beyond),
-        hint="give values with init={...}, check the priors and the data for impossible combinations"
-        if not beyond
-        else "the model is computed on devices that hold no more; on one device there is no such bound",
+        message + (f" (the gradient is not finite in {', '.join(worst)})" if worst else ""),
+        hint="give values with init={...}, check the priors and the data for impossible combinations",
         where="init",
     )
 

@@ -45,6 +45,7 @@ def find_warnings(
     depth = max_tree_depth if max_tree_depth is not None else draws.attrs.get("max_tree_depth")
     found = [
         *_not_finite(draws, summary),
+        *_beyond(draws),
         *_stuck(draws),
         *_mixing(summary, bool(draws.attrs.get("population")), sampled=draws.statistic("mean_lp") is not None),
         *_divergences(draws),
@@ -73,6 +74,13 @@ def _not_finite(draws: Draws, summary: Summary) -> Iterator[Finding]:
             "or an exponential that overflows; run again in float64 (--dtype float64) to tell rounding from a mistake.",
             tuple(bad),
         )
+
+
+def _beyond(draws: Draws) -> Iterator[Finding]:
+    """Proposals that devices had no room for: the draws are of a posterior that is cut there."""
+    if told := draws.attrs.get("beyond"):
+        advice = "Write that in the model and run again, or run on fewer devices; the posterior is cut off there."
+        yield Finding("problem", str(told)[:1].upper() + str(told)[1:], advice)
 
 
 def _stuck(draws: Draws) -> Iterator[Finding]:

@@ -188,8 +188,8 @@ def deterministic(
     return context.builder.emit(Deterministic(name, generated, saved), value)
 
 
-def limit(name: str, value: Value, bound: float, what: str, hint: str) -> None:
-    """A number beyond whose bound the model cannot be computed: where its density is NaN, a run says which one it was.
+def limit(name: str, need: Value, mesh: tuple[str, ...], reach: int, capacity: int, ownership: str) -> None:
+    """What devices need to hold of particles, and may (`ir.ops.sites.Limit`): a run that needs more says so.
 
     The site's name gets a number where it is taken.
     """
@@ -198,7 +198,7 @@ def limit(name: str, value: Value, bound: float, what: str, hint: str) -> None:
         count += 1
         site = f"{name}_{count}"
     context.claim(site)
-    context.builder.emit(Limit(site, float(bound), what, hint), value)
+    context.builder.emit(Limit(site, mesh, reach, capacity, ownership), need)
 
 
 def conform(context: Context, name: str, value: Value, dims: tuple[Dim, ...]) -> Value:

@@ -5,10 +5,11 @@ import pytest
 import xarray as xr
 
 import ppl
-from ppl.cli import main
+from ppl.cli import main, read
 from ppl.infer.after import prior_draws
-from ppl.infer.prior import PriorDraws
 from ppl.io.read import read_data
+from ppl.request import PlanRequest
+from tests.yardsticks.on_meshes import MACHINES
 
 MODEL = """\
 model line
@@ -86,15 +87,20 @@ def test_what_is_no_number_is_told(here, capsys):
     assert capsys.readouterr().err == "warning: draw 0: b not finite\nwarning: draw 1: b not finite\n"
 
 
-def test_a_draw_beyond_a_limit_says_what_would_hold_it():
-    """White noise of 200 times its size moves particles by many cells of 2 Mpc/h."""
-    far = ppl.from_text(
+def test_a_draw_beyond_what_devices_hold_is_planned_again(here, capsys, monkeypatch):
+    """White noise of 200 times its size moves particles by more than the 2 cells of a block."""
+    request = PlanRequest.make("row=2", machine=MACHINES["gathers are dear"])
+    monkeypatch.setattr(read, "request", lambda args: request)
+    (here / "far.ppl").write_text(
         "model far\nuse cosmology\ndim x = 4, y = 4, z = 4\nwhite[x, y, z] ~ Normal(0, 200)\n"
         'p = simulate(white, Planck18(), cell = 2.0, steps = 0, reach = 1, ownership = "halo")\n'
         "delta[x, y, z] = density(p) - 1\n"
     )
-    (told,) = PriorDraws(ppl.compile(far)).beyond(0, 0)
-    assert "cells of the mesh" in told and "a larger reach holds them: reach = " in told
+    assert main(["predict", "far.ppl", "--out", "far.npz", "--quiet"]) == 0
+    told = capsys.readouterr().err
+    assert told.startswith("note: draw 0: on the mesh [x, y, z] a particle has gone ") and "not finite" not in told
+    assert "more than the reach of 1: planned again with reach = " in told
+    assert np.isfinite(np.load("far.npz")["delta"]).all()
 
 
 @pytest.mark.parametrize("target", ["draw.txt", "none/draw.npz", "there.zarr"])

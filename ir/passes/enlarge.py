@@ -1,0 +1,39 @@
+"""Enlarging what devices hold of particles: the same model with more room for those that leave their part of a mesh."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from ..graph import Node, Program, Value
+from ..ops.ownership import Particles
+from ..ops.sites import Limit
+from .rewrite import Scope, rewrite
+
+Manner = tuple[int, int, str]
+"""reach, capacity and ownership"""
+Which = tuple[tuple[str, ...], Manner]
+"""The dims of a mesh, and in what manner particles meet it."""
+
+
+def enlarge(program: Program, manners: Mapping[Which, Manner]) -> Program:
+    """The program with other reach, capacity and ownership of the particles on some meshes, and of their limits."""
+
+    def rule(node: Node, scope: Scope) -> Sequence[Value] | None:
+        op = node.op
+        if not isinstance(op, Particles | Limit) or (found := manners.get(which(op))) is None:
+            return None
+        reach, capacity, ownership = found
+        op = dataclasses.replace(op, reach=reach, capacity=capacity, ownership=ownership)
+        return scope.keep(Node(op, node.operands, node.results, node.span))
+
+    return rewrite(program, rule)
+
+
+def which(op: Particles | Limit) -> Which:
+    """Whose particles an op or a limit is about."""
+    names = op.mesh if isinstance(op, Limit) else tuple(d.name for d in op.mesh)
+    return names, (op.reach, op.capacity, op.ownership)
+
+
+__all__ = ["Manner", "Which", "enlarge", "which"]
