@@ -23,6 +23,7 @@ from ir.ops.sites import Limit
 from ir.passes.align_transforms import align_transforms
 from ir.passes.bands import FIELD, GAIN, Bands, banded
 from ir.passes.checkpoint import is_open
+from ir.passes.enlarge import enlarge, manners_of
 from ir.passes.expand import log_density, predict, prior, unconstrain_given
 from ir.passes.recentre import recentre
 from ir.passes.simplify import simplify
@@ -164,6 +165,9 @@ class Posterior:
         return simplify(made)
 
     def executable(self, program: Program, fixed: Mapping[str, Layout] | None = None) -> Executable:
+        """A further program, planned; particles are owned as in the gradients that were planned before."""
+        for gradient in self._gradients.values():
+            program = enlarge(program, manners_of(gradient.program, gradient.plan))
         verify(program)
         return Executable(program, self.request.solve(program, fixed, pins=False), self.devices)
 

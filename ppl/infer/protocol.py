@@ -69,7 +69,7 @@ class Block(NamedTuple):
     draws: dict[str, jax.Array]  # [C, K // thin, ...] of what was collected
     info: Any  # a NamedTuple of [C, K]
     finished: jax.Array  # bool[C]: warm-up has reached its end before its last transition (converged, tempered, ...)
-    needs: Any = ()  # what particles needed, if anything (`ppl.infer.watch`)
+    needs: Any = ()  # what particles needed, if anything (`ppl.infer.needs`)
 
 
 class Method(Protocol):

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ppl
+from ir.ops.ownership import Particles
 from ir.ops.sites import Limit
+from ir.passes.enlarge import manners_of
 from ppl.limits import Beyond, Exceeded, of_rows
 
 from .moving import NAMES, SHAPE, data_of, planned, posterior
@@ -152,6 +154,16 @@ def test_a_prior_draw_is_made_with_more_room():
         drawn = found.draw_prior(seed=1)
     assert np.isfinite(drawn["density"]).all()
     np.testing.assert_allclose(found.draw_prior(seed=1)["density"], drawn["density"], atol=1e-5)
+
+
+def test_further_programs_own_particles_as_the_gradient_does():
+    found = posterior(data_of([np.zeros(SHAPE)] * 3, [0.0] * 3), "row=2", "x=row", REACH, CAPACITY, "auto")
+    open_ = {n.op.ownership for n in found.program("density").walk() if isinstance(n.op, Particles)}
+    gradient = found.gradient_program(chains=2)
+    ((_, _, way),) = manners_of(gradient.program, gradient.plan).values()
+    density = found.executable(found.program("density")).program
+    assert open_ == {"auto"}
+    assert {n.op.ownership for n in density.walk() if isinstance(n.op, Particles)} == {way}
 
 
 def test_the_first_step_and_the_largest_need_are_told():
