@@ -120,12 +120,22 @@ class Builder:
         except Diagnostic as error:
             raise error.at(span) from None
         wished = [names[i] if i < len(names) else "" for i in range(len(types))]
+        return self._append(op, operands, types, wished, span)
+
+    def emit_again(self, node: Node) -> tuple[Value, ...]:
+        """Appends a node whose results' types are known, under its names; returns the new results."""
+        types, names = [v.type for v in node.results], [v.name for v in node.results]
+        return self._append(node.op, tuple(map(self.own, node.operands)), types, names, node.span or self.where())
+
+    def _append(
+        self, op: Op, operands: tuple[Value, ...], types: Sequence[TensorType], names: Sequence[str], span: Span | None
+    ) -> tuple[Value, ...]:
         results = tuple(
             Value(self.reserve(n) if n and not n.isdigit() else self.fresh(), t)
-            for n, t in zip(wished, types, strict=True)
+            for n, t in zip(names, types, strict=True)
         )
         self.nodes.append(Node(op, operands, results, span))
-        self.defined |= {v.name for v in results}
+        self.defined.update(v.name for v in results)
         return results
 
     def emit(self, op: Op, *operands: Value, span: Span | None = None) -> Value:

@@ -45,9 +45,8 @@ class Scope:
         return self.made.get(value.name)
 
     def keep(self, node: Node) -> tuple[Value, ...]:
-        """Emits the node as it stands, under its names."""
-        names = [v.name for v in node.results]
-        return self.builder.emit_all(node.op, *node.operands, span=node.span, names=names)
+        """Emits the node as it stands, under its names and with its types: those of its operands have not changed."""
+        return self.builder.emit_again(node)
 
     def look(self) -> None:
         """Takes note of what was emitted since the last look."""

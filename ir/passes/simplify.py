@@ -13,9 +13,12 @@ ROUNDS = 4
 
 def simplify(program: Program) -> Program:
     """The program with constants folded, equal nodes merged and dead ones gone; inputs and outputs stay."""
-    for _ in range(ROUNDS):
+    for first in (True, *[False] * (ROUNDS - 1)):
         before = [n.op.name for n in program.walk()]
-        program = eliminate_dead(merge_common(fold_constants(program)))
+        folded = fold_constants(program)
+        if not first and folded == program:  # it is merged and holds nothing dead since the last round
+            break
+        program = eliminate_dead(merge_common(folded))
         if [n.op.name for n in program.walk()] == before:
             break
     return program
