@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+import backend_cuda
 from backend_cuda.spmd import device_mesh
 from ir.build import Builder
 from ir.dims import CHAIN, Dim, TensorType
@@ -35,9 +36,10 @@ WITHOUT_EXAMPLES = {
     "truncated_normal_quantile": "a draw's, without a gradient: tests/ppl/test_dist_draws.py",
     "scan": "its region runs in the backend: tests/ops/test_scan.py",
 }
-LONG = {"particles", "interpolate", "random"}  # families that take long to compile: one mesh does for every day
+LONG = {"particles", "interpolate", "random", "pullback"}  # these take long to compile: one mesh does for every day
 NO_GRADIENT = {"read_slopes"}  # it is one itself
 MESHES = ("row=8", "row=4,col=2", "row=2,col=2")
+EVERY_DAY = MESHES[:2]
 FAMILIES = families()
 NAMES = [name for names in FAMILIES.values() for name in names]
 SECOND = "second"
@@ -108,7 +110,16 @@ def whole(family: str):
         return {str(case): run_whole(case, *operands[str(case)]) for case in cases}
 
     start = {str(case): values(case) for case in cases}
-    return jax.jit(run).lower(start).compile(QUICK), cases
+    return jax.jit(run).lower(start).compile(quick(family)), cases
+
+
+def quick(family: str) -> dict[str, bool | int]:
+    """Compiler options: noise, held to the last bit, is compiled by the emitter that fields are drawn with.
+
+    By the older one without optimisation, normals of float64 differ in it between a block and the whole.
+    """
+    older = backend_cuda.quick_options(device_mesh(Mesh(), jax.devices()[:1])) if family == "random" else {}
+    return QUICK | dict.fromkeys(older, True)
 
 
 def run_whole(case: Case, *operands):
@@ -128,7 +139,9 @@ def whole_results(family: str, salt: str = "first"):
 @pytest.mark.parametrize(
     ("family", "mesh"),
     [
-        pytest.param(family, mesh, marks=[pytest.mark.slow] if family in LONG and mesh != MESHES[1] else [])
+        pytest.param(
+            family, mesh, marks=[] if mesh in (MESHES[1:2] if family in LONG else EVERY_DAY) else pytest.mark.slow
+        )
         for family in FAMILIES
         for mesh in MESHES
     ],
@@ -168,7 +181,7 @@ def test_sharded_equals_whole_and_declared_equals_performed(family, mesh, monkey
     f = jax.shard_map(body, mesh=devices, in_specs=every, out_specs=every, check_vma=False)
     traced = jax.jit(f).trace(*fed)
     assert performed(traced.jaxpr.jaxpr) == permutes_by_mesh(plan.collectives(program), mesh)
-    got = traced.lower().compile(QUICK)(*fed)
+    got = traced.lower().compile(quick(family))(*fed)
     want = whole_results(family)
     for name, case in expected.items():
         close(got[name], want[str(case)], f"{name} on {mesh}", tolerance_of(case), exact=case.noise)
@@ -388,7 +401,7 @@ def test_batching_equals_one_chain_after_another(family):
     got = (
         jax.jit(lambda *flat: run(dict(zip(pairs, flat, strict=True))))
         .lower(*arguments.values())
-        .compile(QUICK)(*arguments.values())
+        .compile(quick(family))(*arguments.values())
     )
     for which in ("all", "first", "last"):
         alone = []
