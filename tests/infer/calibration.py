@@ -95,13 +95,13 @@ def dose(rng):
 MODELS = (hierarchy, counts, regression, autoregression, dose)
 
 
-def rank_p_values(options, model, thin):
+def rank_p_values(options, model, thin, hasty=False):
     """The p-value of uniform ranks of every latent (of its first element) among `RANKS` thinned draws; chi square over
-    `BINS` bins. `options(**run)` makes the inference program."""
+    `BINS` bins. `options(**run)` makes the inference program; `hasty` as of `Driven`."""
     truth, target, shapes = model(np.random.default_rng(10))
     program = options(warmup=300, draws=RANKS * thin, thin=thin, chains=REPLICATES)
     with jax.enable_x64(True):
-        draws, _, _ = Driven(program, Space.single(shapes, REPLICATES), target).run(11)
+        draws, _, _ = Driven(program, Space.single(shapes, REPLICATES), target, hasty=hasty).run(11)
     found = {}
     for name, value in truth.items():
         first, kept = (v.reshape(*v.shape[:k], -1)[..., 0] for v, k in ((value, 1), (draws[name], 2)))

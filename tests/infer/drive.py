@@ -11,11 +11,19 @@ from ppl.infer.metric import Diagonal
 from ppl.infer.protocol import Handover
 from ppl.infer.schedule import make_schedule
 
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+"""Compiler options for programs that run for less time than they take to compile."""
+
 
 def jit(f):
     """`jax.jit` with what XLA is told of programs of few latents: they compile in half of the time."""
     devices = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))
     return jax.jit(f, compiler_options=backend_cuda.quick_options(devices))
+
+
+def hasty(f):
+    """`jit` without optimisation: for programs that run for less time than they take to compile."""
+    return jax.jit(f, compiler_options=QUICK)
 
 
 def method(kernel, **options):

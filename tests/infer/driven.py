@@ -7,15 +7,16 @@ import numpy as np
 from ir import counter
 from ppl.infer.pack import Packing, packing
 from ppl.infer.protocol import Handover, State
+from tests.infer import drive
 
 
 class Driven:
     """`options` on a target; `run(seed)` gives (draws after warm-up, info of them, info of warm-up), NumPy arrays.
 
-    `spread`: starts are normal with this standard deviation.
+    `spread`: starts are normal with this standard deviation. `hasty`: compiled without optimisation.
     """
 
-    def __init__(self, options, space, target, spread=1.0):
+    def __init__(self, options, space, target, spread=1.0, hasty=False):
         self.options, self.space, self.spread = options, space, spread
         self.packing = packing(space) if options.packs else Packing(space)
         packed = self.packing
@@ -26,7 +27,8 @@ class Driven:
 
         self.target, self.method = flat, options.method(packed.space, flat)
         self.length = -(-max(options.warmup, options.draws) // options.thin) * options.thin
-        self._begin, self._advance = jax.jit(self.begin), jax.jit(self._block)
+        jit = drive.hasty if hasty else jax.jit
+        self._begin, self._advance = jit(self.begin), jit(self._block)
 
     def begin(self, seed):
         """The first state, from overdispersed starts."""

@@ -31,7 +31,6 @@ from ppl.infer.space import Site, Space
 from tests.infer import drive
 
 KEY = counter.seed_key(23)
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 SHAPES = {"x": (9, 11), "r": (11,), "s": (), "w": (3,)}
 AXES = {"x": ("a", "b"), "r": ("b",), "s": (), "w": (None,)}
 LATENTS = {"field": ("x", "r", "s"), "whole": ("w",)}
@@ -237,7 +236,7 @@ class Laid:
     @cached_property
     def compiled(self) -> Any:
         with jax.enable_x64(True):
-            return self.lowered.compile(QUICK)
+            return self.lowered.compile(drive.QUICK)
 
     def run(self) -> tuple[dict, dict, np.ndarray, dict, Any]:
         """Where chains end, the gradient and log density there, all draws, and the info; whole NumPy arrays."""

@@ -111,7 +111,7 @@ def test_a_given_step_size_without_warmup_stays():
     with jax.enable_x64(True):
         space = Space.single({"x": (4,)}, 2)
         kernel = Nuts(space, gaussian({"x": np.ones(4)}), max_depth=1)
-        run = drive.jit(lambda: drive.run(kernel, counter.seed_key(0), space.zeros(), drive.fixed(5), step_size=0.37))
+        run = drive.hasty(lambda: drive.run(kernel, counter.seed_key(0), space.zeros(), drive.fixed(5), step_size=0.37))
         result = run()
         assert (result.info.step_size == 0.37).all()
         assert (result.info.leapfrogs == 1).all() and (result.info.depth == 1).all()

@@ -20,6 +20,7 @@ from ppl.infer.pack import Packing, packing
 from ppl.infer.program import conjugate, exact_gaussian, gibbs
 from ppl.infer.protocol import Handover, State
 from ppl.infer.space import Site, Space
+from tests.infer import drive
 from tests.infer.driven import Driven
 from tests.infer.targets import largest_t
 
@@ -48,7 +49,7 @@ def test_draws_are_of_the_conjugate_laws_of_any_scale(packed):
     with jax.enable_x64(True):
         space = Space.single({n: (3,) for n in POWERS} | {"p": (2,)}, CHAINS)
         options = conjugate(draws=400, chains=CHAINS)
-        driven = Driven(options, space, laws)
+        driven = Driven(options, space, laws, hasty=True)
         if not packed:
             driven.packing, driven.target = Packing(space), laws
             driven.method = options.method(space, laws)
@@ -88,7 +89,7 @@ def test_what_is_not_conjugate_does_not_move():
     with jax.enable_x64(True):
         for target in (normal, coupled, bent):
             space = Space.single({"x": (2,)}, 4)
-            draws, info, _ = Driven(conjugate(draws=20, chains=4), space, target).run(1)
+            draws, info, _ = Driven(conjugate(draws=20, chains=4), space, target, hasty=True).run(1)
             assert info.divergent.all() and (draws["x"] == draws["x"][:, :1]).all()
 
 
@@ -156,7 +157,7 @@ def test_draws_on_four_devices_are_those_of_one():
             partial(run, four), mesh=mesh, in_specs=(P(None, "a"), P("a")), out_specs=(P(None, None, "a"), P()),
             check_vma=False,
         )  # fmt: skip
-        draws, misfit = map(np.asarray, jax.jit(split)(jnp.zeros((2, 8)), jnp.append(shape, 0.0)))
-        draws1 = np.asarray(jax.jit(partial(run, one))(jnp.zeros((2, 7)), jnp.asarray(shape))[0])
+        draws, misfit = map(np.asarray, drive.hasty(split)(jnp.zeros((2, 8)), jnp.append(shape, 0.0)))
+        draws1 = np.asarray(drive.hasty(partial(run, one))(jnp.zeros((2, 7)), jnp.asarray(shape))[0])
     np.testing.assert_allclose(draws[..., :7], draws1, rtol=1e-12, atol=1e-12)
     assert (draws[..., 7:] == 0).all() and misfit.max() < 1e-9 and draws1.std() > 0.1

@@ -84,7 +84,7 @@ def run(kernel, start, step_size, count):
         made = method.start(counter.seed_key(5), begin)
         return method.advance(counter.seed_key(5), made, make_schedule(0, count), count, lambda x: x)
 
-    block = drive.jit(go)(start, step_size)
+    block = drive.hasty(go)(start, step_size)
     return np.asarray(block.draws["x"]), jax.tree.map(np.asarray, block.info)
 
 

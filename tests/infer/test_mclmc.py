@@ -242,7 +242,7 @@ def test_draws_on_many_devices_are_those_on_one(devices):
     with jax.enable_x64(True):
         info_spec = options.info(*(P() for _ in options.info._fields))
         out = ({"x": P(None, None, "row"), "s": P()}, info_spec, P())
-        split = jax.jit(
+        split = drive.hasty(
             jax.shard_map(
                 blocks_of(options, line(devices, ("row",))),
                 mesh=grid,
@@ -253,7 +253,7 @@ def test_draws_on_many_devices_are_those_on_one(devices):
         )
         padded = np.pad(x, [(0, 0), (0, pad)])
         draws, info, series = split(padded, s)
-        draws1, info1, series1 = drive.jit(blocks_of(options, line(1, ())))(x, s)
+        draws1, info1, series1 = drive.hasty(blocks_of(options, line(1, ())))(x, s)
         np.testing.assert_allclose(draws["x"][:, :20, :N], draws1["x"][:, :20], rtol=1e-10, atol=1e-11)
         np.testing.assert_allclose(draws["x"][..., :N], draws1["x"], rtol=1e-6, atol=1e-7)
         np.testing.assert_allclose(series, series1, rtol=1e-6, atol=1e-7)
@@ -283,7 +283,7 @@ def test_without_a_warm_up_a_step_has_one_all_reduce():
             return method.advance(KEY, walk, flags, 20, lambda x: {}).info.energy_error
 
         f = jax.jit(jax.shard_map(body, mesh=grid, in_specs=P(None, "row"), out_specs=P(), check_vma=False))
-        text = f.lower(np.zeros((1, 64))).compile().as_text()
+        text = f.lower(np.zeros((1, 64))).compile(drive.QUICK).as_text()
     collectives = re.findall(r"= \S+ (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\(", text)
     assert collectives == ["all-reduce"]
 

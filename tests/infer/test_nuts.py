@@ -84,8 +84,15 @@ class RecursiveNuts:
         return x, self.leapfrogs, depth
 
 
-@pytest.mark.parametrize("half_checks", [True, False])
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(
+    ("packed", "half_checks"),
+    [
+        (True, True),
+        (False, False),
+        pytest.param(True, False, marks=pytest.mark.slow),
+        pytest.param(False, True, marks=pytest.mark.slow),
+    ],
+)
 def test_the_iterative_tree_is_the_recursive_one(packed, half_checks):
     """30 transitions of two chains."""
     max_depth, eps, steps, chains = 4, 0.25, 30, 2
@@ -104,10 +111,10 @@ def test_the_iterative_tree_is_the_recursive_one(packed, half_checks):
         assert made.space.packed == packed
         inverse_mass = {n: jnp.broadcast_to(jnp.asarray(v), (chains, *v.shape)) for n, v in metric.items()}
         known = dict(step_size=eps, variance=made.pack(inverse_mass), collect=made.unpack)
-        go = drive.jit(lambda x: drive.run(kernel, SEED, x, drive.fixed(steps), **known))
+        go = drive.hasty(lambda x: drive.run(kernel, SEED, x, drive.fixed(steps), **known))
         result = go(made.pack(space.full(0.5)))
 
-        noise = jax.jit(lambda step: space.normal(counter.derive(SEED, space.chain_ids(), step), MOMENTUM))
+        noise = drive.hasty(lambda step: space.normal(counter.derive(SEED, space.chain_ids(), step), MOMENTUM))
         for c in range(chains):
             plain = RecursiveNuts(lambda x: (-0.5 * np.sum((x / flat_scales) ** 2), -x / flat_scales**2), flat_metric,
                                   eps, max_depth, half_checks)  # fmt: skip
@@ -161,16 +168,16 @@ def test_limit_thin_and_single_transitions_give_the_same_draws():
         space = Space.single({"v": (), "w": (3,)}, 3)
         kernel = Nuts(space, mild_funnel)
         schedule, known = drive.fixed(12), dict(step_size=0.3, variance=space.full(1.0))
-        run = drive.jit(lambda n: drive.run(kernel, SEED, space.zeros(), schedule, limit=n, **known))
+        run = drive.hasty(lambda n: drive.run(kernel, SEED, space.zeros(), schedule, limit=n, **known))
         whole, cut = run(12), run(5)
         options = dict(thin=3, collect=lambda x: {"twice": 2 * x["w"]}, **known)
-        thinned = drive.jit(lambda: drive.run(kernel, SEED, space.zeros(), schedule, **options))()
+        thinned = drive.hasty(lambda: drive.run(kernel, SEED, space.zeros(), schedule, **options))()
         assert (thinned.draws["twice"] == 2 * whole.draws["w"][:, 2::3]).all()
         assert (cut.draws["v"][:, :5] == whole.draws["v"][:, :5]).all() and (cut.draws["v"][:, 5:] == 0).all()
         ended = cut.state.state
         assert (ended.step == 5).all() and (ended.position["v"] == whole.draws["v"][:, 4]).all()
         state = block.init(kernel, space.zeros())
-        one, info = drive.jit(lambda s: block.transition(kernel, SEED, s, 0.3, identity(space)))(state)
+        one, info = drive.hasty(lambda s: block.transition(kernel, SEED, s, 0.3, identity(space)))(state)
         assert (one.position["w"] == whole.draws["w"][:, 0]).all()
         assert (info.leapfrogs == whole.info.leapfrogs[:, 0]).all() and info.depth.shape == (3,)
 
@@ -192,7 +199,7 @@ def test_divergences_are_counted_and_not_drawn():
         space = Space.single({"v": ()}, 2)
         for kernel in (Nuts(space, both), Hmc(space, both, steps=4)):
             known = dict(step_size=0.5, variance=space.full(1.0))
-            result = drive.jit(lambda k=kernel, o=known: drive.run(k, SEED, space.zeros(), drive.fixed(100), **o))()
+            result = drive.hasty(lambda k=kernel, o=known: drive.run(k, SEED, space.zeros(), drive.fixed(100), **o))()
             divergences = np.asarray(result.info.divergent).sum(axis=1)
             assert divergences[0] >= 10 and divergences[1] >= 90
             assert np.isfinite(result.draws["v"]).all() and np.isfinite(result.info.energy).all()
