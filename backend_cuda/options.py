@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from ir.graph import Program
 from ir.plan import Plan
 
 LARGE = 64e6
@@ -30,10 +31,14 @@ def quick_options(devices: jax.sharding.Mesh) -> dict[str, bool]:
     return {_OLD_EMITTER: False} if on_cpu and _is_known(_OLD_EMITTER) else {}
 
 
-def hasty_options(plan: Plan, devices: jax.sharding.Mesh) -> dict[str, Any]:
+def hasty_options(program: Program, plan: Plan, devices: jax.sharding.Mesh) -> dict[str, Any]:
     """Options for a program that runs a few times only: on CPUs a small one is compiled without optimisation, in a
-    quarter to a half of the time. Those of `compiler_options` for others."""
-    small = plan.prediction is not None and plan.prediction.peak_bytes < LARGE / 8
+    quarter to a half of the time. Those of `compiler_options` for others.
+
+    Which programs are small does not depend on the plan: optimisation may change the last bit of noise.
+    """
+    types = [v.type for n in program.walk() for v in n.results] + [i.type for i in program.inputs]
+    small = max((t.size * t.itemsize for t in types), default=0) < LARGE / 64
     if devices.devices.flat[0].platform != "cpu" or not small:
         return dict(compiler_options(plan, devices))
     return {

@@ -63,7 +63,7 @@ class Executable:
     @cached_property
     def hasty(self) -> Any:
         """`jitted`, for what is run a few times only."""
-        return jax.jit(self.whole, compiler_options=backend.hasty_options(self.plan, self.devices))
+        return jax.jit(self.whole, compiler_options=backend.hasty_options(self.program, self.plan, self.devices))
 
     def store(self, name: str, array: Any) -> jax.Array:
         """An input's whole array placed on the mesh."""

@@ -26,11 +26,9 @@ def test_a_hasty_program_says_the_same():
 
 
 def test_only_small_programs_on_cpus_are_compiled_in_haste():
-    gradient = ppl.compile(normal, DATA, dtype="float64").gradient_program(3, 10.0, False)
-    plan, devices = gradient.plan, gradient.devices
-    assert backend.hasty_options(plan, devices)["xla_backend_optimization_level"] == 0
-
-    class Large:
-        prediction = type("P", (), {"peak_bytes": 1e9})
-
-    assert backend.hasty_options(Large, devices) == backend.compiler_options(Large, devices)
+    """Small whatever the plan: the values of a sampler's program are, those of 300,000 observations are not."""
+    small = ppl.compile(normal, DATA, dtype="float64").gradient_program(3, 10.0, False)
+    plan, devices = small.plan, small.devices
+    assert backend.hasty_options(small.program, plan, devices)["xla_backend_optimization_level"] == 0
+    large = ppl.compile(normal, {"y": np.zeros(300_000)}, dtype="float64").gradient_program(1)
+    assert backend.hasty_options(large.program, plan, devices) == backend.compiler_options(plan, devices)
