@@ -183,12 +183,13 @@ class Cells:
 
         def in_turn(carry):
             def one(n, carry):
+                n = n.astype(jnp.int32)
                 corner = [jax.lax.rem(n // jnp.int32(count**i), jnp.int32(count)) for i in reversed(range(rank))]
                 steps = [j.astype(self.integer) * self.integer(s) for j, s in zip(corner, self.strides, strict=True)]
                 pick = lambda lists: [jax.lax.select_n(j, *x) for x, j in zip(lists, corner, strict=True)]  # noqa: E731
                 return body(carry, self.first + reduce(jnp.add, steps), pick)
 
-            return jax.lax.fori_loop(jnp.int32(0), jnp.int32(count**rank), one, carry)
+            return jax.lax.fori_loop(0, count**rank, one, carry)  # whole numbers: a scan, which can be differentiated
 
         return jax.lax.platform_dependent(carry, cpu=in_turn, default=unrolled)
 

@@ -74,7 +74,10 @@ complex_ = _pair("complex")
 
 @language
 def where(condition: Value, x: Any, y: Any) -> Value:
-    """x where the condition holds, else y, by element."""
+    """x where the condition holds, else y, by element; the other one does no harm there, to gradients either.
+
+    where(x > 0, log(x), 0) has gradient 0 for x below 0; JAX users write a second `where` around the argument for it.
+    """
     like = x if isinstance(x, Value) else y if isinstance(y, Value) else None
     x, y = as_value(x, like), as_value(y, like)
     if like is None:

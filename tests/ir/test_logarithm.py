@@ -15,10 +15,10 @@ EXACT = {log: np.log, log1m: lambda x: np.log1p(-x)}
 
 
 @pytest.mark.parametrize("function", [log, log1m])
-def test_it_is_the_logarithm_to_four_units_in_the_last_place(function):
+def test_it_is_the_logarithm_to_rounding(function):
     x = NUMBERS[function].astype(np.float32)
     exact = EXACT[function](x.astype(np.float64))
-    assert np.max(np.abs(jax.jit(function)(x) - exact) / np.abs(exact)) < 2.5e-7
+    assert np.max(np.abs(jax.jit(function)(x) - exact) / np.abs(exact)) < 4e-7
     assert function(np.float32(1 if function is log else 0)) == 0
 
 
