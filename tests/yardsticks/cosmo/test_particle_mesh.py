@@ -119,6 +119,7 @@ def test_finite_differences_equal_numbers_of_jaxpm():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of JAX, in JaxPM and jaxDecomp
 def test_finite_differences_equal_jaxpm_everywhere():
     pytest.importorskip("jaxpm", reason="jaxpm 0.1.6 is not installed")
     for name, x in jaxpm_runs.fields().items():
