@@ -46,11 +46,12 @@ class LaxCollectives:
         are numbered with the first axis major; `pairs` are (sender, receiver)."""
         return jax.lax.ppermute(x, axes, list(pairs))
 
-    def halo(self, x: jax.Array, axes: Axes, axis: int, width: int, parts: int, real: jax.Array | int) -> jax.Array:
+    def halo(self, x: jax.Array, axes: Axes, axis: int, width: int, parts: int, size: int) -> jax.Array:
         """The block extended on both sides by `width` elements of its periodic neighbours along an array axis.
 
-        `real` is the number of real (unpadded) elements; the right neighbour's edge lands directly after them.
+        `size` is the dim's whole extent; the right neighbour's edge lands directly after a block's real elements.
         """
+        real = _real(axes, parts, x.shape[axis], size)
         last = jax.lax.dynamic_slice_in_dim(x, real - width, width, axis)
         first = jax.lax.slice_in_dim(x, 0, width, axis=axis)
         left, right = _from_neighbours(last, first, axes, parts)
@@ -59,13 +60,13 @@ class LaxCollectives:
         room = jnp.concatenate([left, x, jnp.zeros_like(first)], axis=axis)
         return jax.lax.dynamic_update_slice_in_dim(room, right, real + jnp.int32(width), axis)
 
-    def spill(
-        self, x: jax.Array, axes: Axes, axis: int, width: int, parts: int, extent: int, real: jax.Array | int
-    ) -> jax.Array:
+    def spill(self, x: jax.Array, axes: Axes, axis: int, width: int, parts: int, extent: int, size: int) -> jax.Array:
         """The block of `extent` elements with what its neighbours hold beyond their edges added: `halo` transposed.
 
-        x holds `width` elements before the block's first one, and `width` more right behind its `real` ones.
+        x holds `width` elements before the block's first one, and `width` more right behind its real ones. `size` is
+        the dim's whole extent.
         """
+        real = _real(axes, parts, extent, size)
         before = jax.lax.slice_in_dim(x, 0, width, axis=axis)
         behind = jax.lax.dynamic_slice_in_dim(x, real + width, width, axis)
         left, right = _from_neighbours(behind, before, axes, parts)
@@ -80,15 +81,23 @@ class LaxCollectives:
         return _from_neighbours(right, left, axes, parts)
 
 
+def _real(axes: Axes, parts: int, extent: int, size: int) -> jax.Array | int:
+    """How many elements of a block of `extent` are no padding, where `size` are split over `parts`."""
+    if extent * parts == size:
+        return extent
+    start = jax.lax.axis_index(axes).astype(jnp.int32) * jnp.int32(extent)
+    return jnp.minimum(jnp.int32(extent), jnp.int32(size) - start)
+
+
 def _from_neighbours(last: jax.Array, first: jax.Array, axes: Axes, parts: int) -> tuple[jax.Array, jax.Array]:
     """What the left neighbour on the ring has as `last`, and the right one as `first`."""
-    rank, axes = _mesh_ranks(axes), tuple(a for a in _mesh_order() if a in axes)
+    rank, axes = mesh_ranks(axes), tuple(a for a in _mesh_order() if a in axes)
     left = jax.lax.ppermute(last, axes, [(rank[i], rank[(i + 1) % parts]) for i in range(parts)])
     right = jax.lax.ppermute(first, axes, [(rank[i], rank[(i - 1) % parts]) for i in range(parts)])
     return left, right
 
 
-def _mesh_ranks(axes: Axes) -> list[int]:
+def mesh_ranks(axes: Axes) -> list[int]:
     """For each position along `axes` (the first one major), the number by which `ppermute` knows the device.
 
     Unlike the other collectives, `ppermute` counts in the order of the mesh axes, in which newer JAX wants them given.

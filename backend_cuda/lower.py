@@ -134,14 +134,12 @@ class _Run:
                         if dim in value.type:
                             blocks[i] = wrap(blocks[i], value.type.index(dim), role.width)
             for i, move in node.op.halos(node.types, strategy):
-                value, layout = wanted[i]
-                blocks[i] = attach_halo(self.comm, blocks[i], value.type, move, layout, self.plan.mesh)
+                value, _ = wanted[i]
+                blocks[i] = attach_halo(self.comm, blocks[i], value.type, move, self.plan.mesh)
             results = list(compute(node, strategy, self.plan, blocks, self.reproducible, self.comm))
             for i, move in node.op.spills(node.types, strategy):
                 value = node.results[i]
-                results[i] = take_in(
-                    self.comm, results[i], value.type, move, self.plan.layouts[value.name], self.plan.mesh
-                )
+                results[i] = take_in(self.comm, results[i], value.type, move, self.plan.mesh)
         for value, x in zip(node.results, results, strict=True):
             self.blocks[value.name, self.plan.layouts[value.name]] = x
 

@@ -41,30 +41,18 @@ def reshard(
     return x
 
 
-def attach_halo(comm: LaxCollectives, x: jax.Array, t: TensorType, move: Move, layout: Layout, mesh: Mesh) -> jax.Array:
+def attach_halo(comm: LaxCollectives, x: jax.Array, t: TensorType, move: Move, mesh: Mesh) -> jax.Array:
     """The block with its neighbours' edges on both sides along the split dim of a halo."""
     assert move.source is not None
-    parts = mesh.size(move.axes)
-    real = _real(t, move.source, layout, mesh)
-    return comm.halo(x, move.axes, t.index(move.source), move.width, parts, real)
+    return comm.halo(x, move.axes, t.index(move.source), move.width, mesh.size(move.axes), t[move.source])
 
 
-def take_in(comm: LaxCollectives, x: jax.Array, t: TensorType, move: Move, layout: Layout, mesh: Mesh) -> jax.Array:
+def take_in(comm: LaxCollectives, x: jax.Array, t: TensorType, move: Move, mesh: Mesh) -> jax.Array:
     """The block with what its neighbours' blocks hold beyond their edges added; what it holds itself there is cut."""
     assert move.source is not None
     parts = mesh.size(move.axes)
-    extent, real = block(t[move.source], parts), _real(t, move.source, layout, mesh)
-    return comm.spill(x, move.axes, t.index(move.source), move.width, parts, extent, real)
-
-
-def _real(t: TensorType, dim: str, layout: Layout, mesh: Mesh) -> jax.Array | int:
-    """How many elements of a block along a split dim are no padding."""
-    axes = layout.axes(dim)
-    extent = block(t[dim], mesh.size(axes))
-    if extent * mesh.size(axes) == t[dim]:
-        return extent
-    start = jax.lax.axis_index(axes).astype(jnp.int32) * jnp.int32(extent)
-    return jnp.minimum(jnp.int32(extent), jnp.int32(t[dim]) - start)
+    extent = block(t[move.source], parts)
+    return comm.spill(x, move.axes, t.index(move.source), move.width, parts, extent, t[move.source])
 
 
 def _permute(

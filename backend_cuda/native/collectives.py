@@ -1,0 +1,162 @@
+"""The collectives of `LaxCollectives` by hand-written kernels, one behind the other on a chain of tokens.
+
+What the kernels do not do (all-reduces of more than 64 KiB, messages beyond the staging slots, groups of more than 64
+ranks or across machines) is left to `jax.lax`, at its place in the chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ir.errors import InternalError
+
+from .. import lax_collectives
+from ..lax_collectives import Axes, LaxCollectives
+from . import boxes
+from .boxes import BoxProgram, Edge
+from .calls import REDUCED, after, all_reduce, among, exchange, first_token, serves
+from .communicator import Binding
+
+BlockFunction = Callable[[jax.Array], jax.Array]
+
+SMALL = 64 << 10
+"""Bytes up to which an all-reduce is one-shot: every rank reads every rank's numbers."""
+
+
+class NativeCollectives(LaxCollectives):
+    """The collectives of one trace on a bound mesh: `opened()` starts a chain, which every call lengthens.
+
+    The chain lives in this object, so that a body that is traced on its own (of a scan, a loop, a gradient) hands it in
+    and out: `carried()` gives what the body's carry needs in addition, `resume(carried)` goes on from there.
+    """
+
+    def __init__(self, binding: Binding, token: jax.Array | None = None):
+        self.binding, self.token = binding, token
+
+    def opened(self) -> NativeCollectives:
+        """A chain of its own for a trace that begins; in one that has begun, itself."""
+        return self if self.token is not None else NativeCollectives(self.binding, first_token())
+
+    def carried(self) -> tuple[jax.Array, ...]:
+        return (self._token(),)
+
+    def resume(self, carried: Sequence[jax.Array]) -> None:
+        (self.token,) = carried
+
+    def join(self, x: jax.Array) -> None:
+        """Later calls wait for x."""
+        self.token = after(self._token(), x)
+
+    def ordered(self, x: jax.Array) -> jax.Array:
+        """x, for whom is to wait for all calls so far."""
+        return after(x, self._token())
+
+    def all_reduce(self, x: jax.Array, axes: Axes, kind: str) -> jax.Array:
+        comm = self.binding.communicator(axes)
+        size = x.size * x.dtype.itemsize
+        if comm is None or x.dtype.name not in REDUCED or size > min(SMALL, comm.slot_bytes):
+            return self._lax(lambda x: super(NativeCollectives, self).all_reduce(x, axes, kind), x)
+        y, self.token = all_reduce(comm, x, self._token(), kind, lax_collectives.mesh_ranks(axes))
+        return y
+
+    def all_reduce_many(self, xs: Sequence[jax.Array], axes: Axes, kind: str) -> list[jax.Array]:
+        """Several small arrays in one all-reduce for each data type among them."""
+        made: dict[int, jax.Array] = {}
+        for dtype in dict.fromkeys(x.dtype for x in xs):
+            chosen = [i for i, x in enumerate(xs) if x.dtype == dtype]
+            flat = self.all_reduce(jnp.concatenate([xs[i].reshape(-1) for i in chosen]), axes, kind)
+            ends = np.cumsum([xs[i].size for i in chosen])[:-1].tolist()
+            made |= {i: p.reshape(xs[i].shape) for i, p in zip(chosen, jnp.split(flat, ends), strict=True)}
+        return [made[i] for i in range(len(xs))]
+
+    def reduce_scatter(self, x: jax.Array, axes: Axes, target: int) -> jax.Array:
+        lax = lambda x: super(NativeCollectives, self).reduce_scatter(x, axes, target)  # noqa: E731
+        return self._run(x, axes, lax, boxes.reduce_scatter, x.shape, target)
+
+    def all_gather(self, x: jax.Array, axes: Axes, source: int) -> jax.Array:
+        lax = lambda x: super(NativeCollectives, self).all_gather(x, axes, source)  # noqa: E731
+        return self._run(x, axes, lax, boxes.all_gather, x.shape, source)
+
+    def all_to_all(self, x: jax.Array, axes: Axes, source: int, target: int) -> jax.Array:
+        lax = lambda x: super(NativeCollectives, self).all_to_all(x, axes, source, target)  # noqa: E731
+        return self._run(x, axes, lax, boxes.all_to_all, x.shape, source, target)
+
+    def permute(self, x: jax.Array, axes: Axes, pairs: Sequence[tuple[int, int]]) -> jax.Array:
+        lax = lambda x: super(NativeCollectives, self).permute(x, axes, pairs)  # noqa: E731
+        return self._run(x, axes, lax, boxes.permute, x.shape, tuple((int(a), int(b)) for a, b in pairs))
+
+    def halo(self, x: jax.Array, axes: Axes, axis: int, width: int, parts: int, size: int) -> jax.Array:
+        lax = lambda x: super(NativeCollectives, self).halo(x, axes, axis, width, parts, size)  # noqa: E731
+        return self._run(x, axes, lax, boxes.copy_halo, x.shape, (Edge(axis, parts, size, width),))
+
+    def halos(self, x: jax.Array, axes: Sequence[Axes], edges: Sequence[Edge]) -> jax.Array:
+        """The block extended along several dims, each split over axes of its own, corners included: one exchange."""
+
+        def lax(x: jax.Array) -> jax.Array:
+            if not all(e.periodic for e in edges):
+                raise InternalError("jax.lax has no halo with a zero boundary: use larger staging slots")
+            for along, e in zip(axes, edges, strict=True):
+                x = super(NativeCollectives, self).halo(x, along, e.axis, e.width, e.parts, e.size)
+            return x
+
+        return self._run(x, tuple(a for along in axes for a in along), lax, boxes.copy_halo, x.shape, tuple(edges))
+
+    def spill(self, x: jax.Array, axes: Axes, axis: int, width: int, parts: int, extent: int, size: int) -> jax.Array:
+        lax = lambda x: super(NativeCollectives, self).spill(x, axes, axis, width, parts, extent, size)  # noqa: E731
+        inside = (*x.shape[:axis], extent, *x.shape[axis + 1 :])
+        return self._run(x, axes, lax, boxes.sum_halo, inside, (Edge(axis, parts, size, width),))
+
+    def pass_on(self, left: jax.Array, right: jax.Array, axes: Axes, parts: int) -> tuple[jax.Array, jax.Array]:
+        lax = lambda x: jnp.stack(super(NativeCollectives, self).pass_on(x[0], x[1], axes, parts))  # noqa: E731
+        both = jnp.stack([left, right])
+        made = self._run(both, axes, lax, _ring, both.shape)
+        return made[0], made[1]
+
+    def _run(
+        self, x: jax.Array, axes: Axes, lax: BlockFunction, build: Callable[..., BoxProgram], *args: Any
+    ) -> jax.Array:
+        """The program that `build` makes of `args`, or `lax` where the kernels do not serve it."""
+        comm = self.binding.communicator(axes)
+        if comm is not None:
+            program = _program(build, tuple(lax_collectives.mesh_ranks(axes)), *args)
+            if serves(comm, program, x.dtype):
+                y, self.token = exchange(comm, program, x, self._token())
+                return y
+        return self._lax(lax, x)
+
+    def _lax(self, f: BlockFunction, x: jax.Array) -> jax.Array:
+        y, self.token = among(f, x, self._token())
+        return y
+
+    def _token(self) -> jax.Array:
+        if self.token is None:
+            raise InternalError("native collectives outside a chain: open one in each trace")
+        return self.token
+
+
+@lru_cache(maxsize=512)
+def _program(build: Callable[..., BoxProgram], numbers: tuple[int, ...], *args: Any) -> BoxProgram:
+    """The program of a builder; `numbers` are those in the order of the mesh of the ranks along the axes as given."""
+    first = () if build in (boxes.copy_halo, boxes.sum_halo) else (len(numbers),)
+    return build(*first, *args).renumbered(numbers)
+
+
+def _ring(ranks: int, shape: Sequence[int]) -> BoxProgram:
+    """Of the stack (to the left, to the right) that each rank hands on: (from the left, from the right)."""
+    zero, one, extent = (0,) * len(shape), (1, *(0,) * (len(shape) - 1)), (1, *shape[1:])
+    return BoxProgram.of(
+        ranks,
+        shape,
+        shape,
+        [
+            box
+            for r in range(ranks)
+            for box in ((r, (r - 1) % ranks, zero, one, extent), (r, (r + 1) % ranks, one, zero, extent))
+        ],
+    )

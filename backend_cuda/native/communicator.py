@@ -1,0 +1,207 @@
+"""Binding a device mesh: every rank's memory made known to its peers, and native or lax decided by all ranks as one.
+
+A rank that took `jax.lax` while another one took our kernels would wait for ever. So all processes tell each other what
+they have, and the answer is the AND. For each set of mesh axes that a collective speaks of there is one communicator:
+its groups are the lines of the mesh along these axes, its ranks are places of the mesh, never device ordinals.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import os
+import socket
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from ir.errors import Diagnostic, InternalError
+
+from .build import MODE, Library, library, mode
+from .schedule import MAX_RANKS
+
+Axes = tuple[str, ...]
+SLOT_BYTES = 16 << 20
+"""Default size of each of a rank's two staging slots. Shared memory is reserved in full, a process's own when used."""
+LIMIT = 300.0
+"""Default seconds that a rank waits for its peers; longer than they may differ in compiling."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """What a process tells the others."""
+
+    host: str
+    digest: str | None
+    """Of its library; None where it has none."""
+    mode: str
+    slot_bytes: int
+
+
+class Store:
+    """What the processes of one run share: small strings by key, and barriers. Alone, a dict.
+
+    The only place that uses a private part of JAX: its distributed runtime's key-value store.
+    """
+
+    def __init__(self, seconds: float):
+        from jax._src import distributed
+
+        self.client = distributed.global_state.client if jax.process_count() > 1 else None
+        self.milliseconds = int(1000 * seconds)
+
+    def gather(self, key: str, value: str) -> list[str]:
+        """The values that all processes give under a key, in their order."""
+        if self.client is None:
+            return [value]
+        self.client.key_value_set(f"meshbayes/{key}/{jax.process_index()}", value)
+        every = range(jax.process_count())
+        try:
+            return [self.client.blocking_key_value_get(f"meshbayes/{key}/{p}", self.milliseconds) for p in every]
+        except jax.errors.JaxRuntimeError as error:
+            raise self._missing(error) from error
+
+    def barrier(self, key: str) -> None:
+        if self.client is None:
+            return
+        try:
+            self.client.wait_at_barrier(f"meshbayes/{key}", self.milliseconds)
+        except jax.errors.JaxRuntimeError as error:
+            raise self._missing(error) from error
+
+    def _missing(self, error: Exception) -> Diagnostic:
+        text = f"a process did not come to connect its ranks within {self.milliseconds / 1000:g} s: {error}"
+        return Diagnostic("run", text, hint="did one of them die, or does it run another program?", where=MODE)
+
+
+@dataclass(frozen=True, eq=False)
+class Communicator:
+    """The groups along a set of mesh axes, in the order of the mesh, of which a rank's number is its place there."""
+
+    axes: Axes
+    ranks: int
+    handle: int
+    slot_bytes: int
+
+
+@dataclass(eq=False)
+class Binding:
+    """A mesh whose ranks can reach each other's memory. Make it with `bind`."""
+
+    mesh: jax.sharding.Mesh
+    library: Library
+    slot_bytes: int
+    seconds: float
+    members: tuple[Member, ...]
+    store: Store
+    run: str
+    """Names this run's segments and keys; the same in all processes."""
+    communicators: dict[Axes, Communicator | None] = field(default_factory=dict)
+    resets: int = 0
+
+    @cached_property
+    def processes(self) -> np.ndarray:
+        """By place of the mesh, the process that runs it."""
+        return np.array([d.process_index for d in self.mesh.devices.flat])
+
+    def groups(self, axes: Axes) -> np.ndarray:
+        """int32[group, rank]: the places along `axes`, which stand in the order of the mesh."""
+        names = self.mesh.axis_names
+        places = np.arange(self.mesh.size, dtype=np.int32).reshape(self.mesh.devices.shape)
+        rest = [i for i, a in enumerate(names) if a not in axes]
+        order = [*rest, *(i for i, a in enumerate(names) if a in axes)]
+        return places.transpose(order).reshape(-1, math.prod(self.mesh.shape[a] for a in axes))
+
+    def communicator(self, axes: Sequence[str]) -> Communicator | None:
+        """That of a set of axes, made by all processes together on first use; None where only lax can serve it.
+
+        That is where a group has more than 64 ranks or spans machines.
+        """
+        key = tuple(a for a in self.mesh.axis_names if a in axes)
+        if key not in self.communicators:
+            self.communicators[key] = self._connect(key)
+        return self.communicators[key]
+
+    def _connect(self, axes: Axes) -> Communicator | None:
+        groups = self.groups(axes)
+        hosts = np.array([m.host for m in self.members])[self.processes[groups]]
+        if groups.shape[1] > MAX_RANKS or (hosts != hosts[:, :1]).any():
+            return None
+        c = self.library.handle
+        handle = c.meshbayes_create(ctypes.c_int64(self.slot_bytes), ctypes.c_int64(int(1000 * self.seconds)))
+        key, me = f"{self.run}/{'+'.join(axes)}", jax.process_index()
+        mine = [g for g in groups if (self.processes[g] == me).any()]
+        alone = len(self.members) == 1
+
+        def name(place: int) -> bytes | None:
+            return None if alone else f"/meshbayes-{self.run}-{'+'.join(axes)}-{place}".encode()
+
+        failed = 0
+        for place in np.flatnonzero(self.processes == me):
+            failed = failed or c.meshbayes_add_segment(ctypes.c_int64(handle), int(place), name(int(place)), 1)
+        made = [int(x) for x in self.store.gather(f"{key}/made", str(failed))]
+        if not any(made):
+            for place in {int(p) for g in mine for p in g if self.processes[p] != me}:
+                failed = failed or c.meshbayes_add_segment(ctypes.c_int64(handle), place, name(place), 0)
+            for group in mine:
+                row = np.ascontiguousarray(group, np.int32)
+                pointer = row.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+                for place in group[self.processes[group] == me]:
+                    failed = failed or c.meshbayes_add_endpoint(ctypes.c_int64(handle), int(place), pointer, len(row))
+            made = [int(x) for x in self.store.gather(f"{key}/open", str(failed))]
+        if not alone:  # all have them mapped: nothing stays behind, even if a process dies now
+            for place in np.flatnonzero(self.processes == me):
+                c.meshbayes_unlink(name(int(place)))
+        if why := next((x for x in made if x), 0):
+            hint = f"fewer bytes per staging slot than {self.slot_bytes:,}, a larger /dev/shm, or {MODE}=lax"
+            raise Diagnostic("run", f"no memory to share between ranks: {os.strerror(why)}", hint=hint, where=MODE)
+        if status := c.meshbayes_probe(ctypes.c_int64(handle)):
+            text = f"a first exchange along {'+'.join(axes)} failed (status {status})"
+            raise Diagnostic("run", text, hint=f"{MODE}=lax does without", where=MODE)
+        return Communicator(axes, groups.shape[1], handle, self.slot_bytes)
+
+    def rebind(self) -> None:
+        """Makes communicators usable again after a collective failed. All processes call it; none runs a program."""
+        self.resets += 1
+        self.store.barrier(f"{self.run}/reset/{self.resets}/begin")
+        for comm in self.communicators.values():
+            if comm is not None:
+                self.library.handle.meshbayes_reset(ctypes.c_int64(comm.handle))
+        self.store.barrier(f"{self.run}/reset/{self.resets}/end")
+
+
+_rounds = iter(range(1 << 62))
+
+
+def bind(mesh: jax.sharding.Mesh, slot_bytes: int = SLOT_BYTES, seconds: float = LIMIT) -> Binding | None:
+    """Connects the ranks of a mesh, or None where `jax.lax` is to be used; every process of the run calls it.
+
+    slot_bytes: the largest message of a rank [bytes]; larger ones go through lax. seconds: how long a rank waits for
+    its peers before all of them fail. Native where all processes have one library and nobody asks for lax, on CPUs.
+    """
+    if slot_bytes < 1 or seconds <= 0:
+        raise InternalError(f"slots of {slot_bytes} bytes, a limit of {seconds} seconds")
+    store, number = Store(seconds), next(_rounds)
+    on_cpu = all(d.platform == "cpu" for d in mesh.devices.flat)
+    if mode() == "native" and not on_cpu:
+        raise Diagnostic("run", "native collectives serve CPUs only", hint=f"{MODE}=auto takes lax here", where=MODE)
+    found = library() if on_cpu else None
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    host = f"{socket.gethostname()} {boot.read_text().strip() if boot.exists() else ''}"
+    own = [host, found and found.digest, mode(), slot_bytes]
+    run = store.gather(f"run/{number}", uuid.uuid4().hex[:12])[0]
+    members = tuple(Member(*json.loads(text)) for text in store.gather(f"{run}/members", json.dumps(own)))
+    if len({m.mode for m in members}) > 1:
+        words = ", ".join(sorted({m.mode for m in members}))
+        raise Diagnostic("argument", f"processes ask for different collectives: {words}", hint="one value", where=MODE)
+    if len({m.slot_bytes for m in members}) > 1:
+        raise InternalError(f"processes bind with different slots: {sorted({m.slot_bytes for m in members})}")
+    if found is None or any(m.digest != found.digest for m in members):
+        return None
+    return Binding(mesh, found, slot_bytes, seconds, members, store, run)

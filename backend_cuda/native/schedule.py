@@ -1,0 +1,199 @@
+"""From a box program to the tables that the compiled core reads: what each rank stages, and where it pulls from.
+
+A rank packs each distinct range that others want of it into its slot, one behind the other. Its result is cut into
+boxes that do not overlap, each with the list of its sources, so that every element is written once, by one worker.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from .boxes import BoxProgram, Shape
+
+MAX_RANKS, MAX_DIMS = 64, 6  # kMaxRanks and kMaxDims of core.h
+OWN = -1
+"""The peer of a source that lies in the rank's own block."""
+ALIGNMENT = 16
+"""Bytes to which ranges in a slot are aligned."""
+
+
+class Operand(NamedTuple):
+    """A place in memory that a box walks over; in elements."""
+
+    offset: int
+    strides: Shape
+
+
+class Stage(NamedTuple):
+    """A range of the block that is packed into the slot."""
+
+    extents: Shape
+    slot: Operand
+    block: Operand
+
+
+class Pull(NamedTuple):
+    """A range of the result and the sum that it is: (peer, place) each."""
+
+    extents: Shape
+    result: Operand
+    sources: tuple[tuple[int, Operand], ...]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A program in tables: one row of words per rank, as core.h's `Program` reads them."""
+
+    words: np.ndarray
+    """int64[rank, word]."""
+    unit: int
+    """Bytes that are copied at once; 0 where sources are added and the data type counts."""
+    slot_bytes: int
+    """The most that a rank stages."""
+
+
+def schedule(program: BoxProgram, itemsize: int) -> Schedule | None:
+    """The tables, or None where the core is too small: more than 64 ranks or boxes of more than six strided dims."""
+    if program.ranks > MAX_RANKS:
+        return None
+    offsets, stages, staged = _stages(program, itemsize)
+    pulls = [_pulls(program, rank, offsets) for rank in range(program.ranks)]
+    stages = [[Stage(e, *operands) for e, *operands in map(_joined_stage, rank)] for rank in stages]
+    pulls = [[_joined_pull(p) for p in rank] for rank in pulls]
+    every = [box for rank in (*stages, *pulls) for box in rank]
+    if any(len(box.extents) > MAX_DIMS for box in every):
+        return None
+    unit, factor = 0, 1
+    if all(len(p.sources) <= 1 for rank in pulls for p in rank):
+        factor = _factor(every, itemsize)
+        unit = itemsize * factor
+    rows = [_words(s, p, n * itemsize, factor) for s, p, n in zip(stages, pulls, staged, strict=True)]
+    words = np.zeros((program.ranks, max(map(len, rows))), np.int64)
+    for row, found in zip(words, rows, strict=True):
+        row[: len(found)] = found
+    return Schedule(words, unit, max(staged) * itemsize)
+
+
+def _strides(shape: Sequence[int]) -> Shape:
+    """Of a row-major array."""
+    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+
+
+def _offset(start: Iterable[int], strides: Shape) -> int:
+    return sum(int(a) * s for a, s in zip(start, strides, strict=True))
+
+
+Range = tuple[int, Shape, Shape]
+"""Whose, start and extent in the block."""
+
+
+def _stages(program: BoxProgram, itemsize: int) -> tuple[dict[Range, int], list[list[Stage]], list[int]]:
+    """Where each range that others want lies in its owner's slot, what each rank packs, and how much that is."""
+    offsets: dict[Range, int] = {}
+    stages: list[list[Stage]] = [[] for _ in range(program.ranks)]
+    used = [0] * program.ranks
+    step = max(1, ALIGNMENT // itemsize)
+    strides = _strides(program.shape)
+    for (to, source), here, extent in zip(program.table[:, :2].tolist(), *program.ranges[1:], strict=True):
+        wanted = source, tuple(here.tolist()), tuple(extent.tolist())
+        if to == source or wanted in offsets:
+            continue
+        offsets[wanted] = used[source]
+        slot = Operand(used[source], _strides(wanted[2]))
+        stages[source].append(Stage(wanted[2], slot, Operand(_offset(wanted[1], strides), strides)))
+        used[source] += -(-math.prod(wanted[2]) // step) * step
+    return offsets, stages, used
+
+
+def _pulls(program: BoxProgram, rank: int, offsets: dict[Range, int]) -> list[Pull]:
+    """The result of a rank in boxes that do not overlap, cut wherever a box of the program begins or ends."""
+    mine = program.table[:, 0] == rank
+    starts, here, extents = (r[mine] for r in program.ranges)
+    sources = program.table[mine, 1].tolist()
+    cuts = [
+        np.unique(np.concatenate([[0, n], a, a + e]))
+        for n, a, e in zip(program.result, starts.T, extents.T, strict=True)
+    ]
+    result, block = _strides(program.result), _strides(program.shape)
+    pulls = []
+    for cell in product(*(range(len(c) - 1) for c in cuts)):
+        low = np.array([c[i] for c, i in zip(cuts, cell, strict=True)], np.int64)
+        high = np.array([c[i + 1] for c, i in zip(cuts, cell, strict=True)], np.int64)
+        found = []
+        for k in np.flatnonzero(((starts <= low) & (high <= starts + extents)).all(axis=1)):
+            inside = low - starts[k]
+            if sources[k] == rank:
+                found.append((OWN, Operand(_offset(here[k] + inside, block), block)))
+            else:
+                extent = tuple(extents[k].tolist())
+                slot = offsets[sources[k], tuple(here[k].tolist()), extent]
+                packed = _strides(extent)
+                found.append((sources[k], Operand(slot + _offset(inside, packed), packed)))
+        pulls.append(Pull(tuple((high - low).tolist()), Operand(_offset(low, result), result), tuple(found)))
+    return pulls
+
+
+def _joined(extents: Shape, operands: Sequence[Operand]) -> tuple[Shape, list[Operand]]:
+    """The same walk in fewer dims: those of extent one left out, those that are contiguous in all operands joined."""
+    kept: list[tuple[int, tuple[int, ...]]] = []
+    for n, *strides in zip(extents, *(o.strides for o in operands), strict=True):
+        if n == 1:
+            continue
+        if kept and all(outer == n * s for outer, s in zip(kept[-1][1], strides, strict=True)):
+            kept[-1] = (kept[-1][0] * n, tuple(strides))
+        else:
+            kept.append((n, tuple(strides)))
+    new = [Operand(o.offset, tuple(s[i] for _, s in kept)) for i, o in enumerate(operands)]
+    return tuple(n for n, _ in kept), new
+
+
+def _joined_stage(s: Stage) -> tuple[Shape, Operand, Operand]:
+    extents, (slot, block) = _joined(s.extents, (s.slot, s.block))
+    return extents, slot, block
+
+
+def _joined_pull(p: Pull) -> Pull:
+    extents, (result, *places) = _joined(p.extents, (p.result, *(place for _, place in p.sources)))
+    return Pull(extents, result, tuple((peer, o) for (peer, _), o in zip(p.sources, places, strict=True)))
+
+
+def _operands(box: Stage | Pull) -> tuple[Operand, ...]:
+    return (box.slot, box.block) if isinstance(box, Stage) else (box.result, *(o for _, o in box.sources))
+
+
+def _factor(boxes: Sequence[Stage | Pull], itemsize: int) -> int:
+    """How many elements can be copied as one, up to 16 bytes: what divides every offset, run and outer stride."""
+    common = max(1, ALIGNMENT // itemsize)
+    for box in boxes:
+        for o in _operands(box):
+            if not o.strides or o.strides[-1] != 1:
+                return 1
+            common = math.gcd(common, o.offset, box.extents[-1], *o.strides[:-1])
+    return common
+
+
+def _words(stages: Sequence[Stage], pulls: Sequence[Pull], staged: int, factor: int) -> list[int]:
+    local = [p for p in pulls if all(peer == OWN for peer, _ in p.sources)]
+    rest = [p for p in pulls if any(peer != OWN for peer, _ in p.sources)]
+    words = [len(stages), len(local), len(rest), staged]
+    for s in stages:
+        words += [*_box(s.extents, factor), *_place(s.slot, factor), OWN, *_place(s.block, factor)]
+    for p in (*local, *rest):
+        words += [len(p.sources), *_box(p.extents, factor), *_place(p.result, factor)]
+        for peer, place in p.sources:
+            words += [peer, *_place(place, factor)]
+    return words
+
+
+def _box(extents: Shape, factor: int) -> list[int]:
+    return [len(extents), *extents[:-1], extents[-1] // factor] if extents else [0]
+
+
+def _place(o: Operand, factor: int) -> list[int]:
+    return [o.offset // factor, *(s // factor for s in o.strides[:-1]), *o.strides[-1:]]

@@ -1,0 +1,256 @@
+"""Our collectives on virtual devices of one process, held to `jax.lax`'s bit for bit."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from backend_cuda.lax_collectives import mesh_ranks
+from backend_cuda.native import NativeCollectives
+from backend_cuda.native.boxes import Edge
+from ir.mesh import Mesh
+
+from .virtual import binding, both, program, same, stack
+
+MESHES = [("row=2", ("row",)), ("row=5", ("row",)), ("row=2,col=4", ("row",)), ("row=2,col=4", ("col", "row"))]
+CASES = [pytest.param(m, a, id=f"{m} along {'+'.join(a)}") for m, a in MESHES]
+DTYPES = ("float32", "float64", "int32", "complex64", "complex128")
+
+
+def parts(mesh: str, axes: tuple[str, ...]) -> int:
+    return Mesh.parse(mesh).size(axes)
+
+
+@pytest.mark.parametrize(("mesh", "axes"), CASES)
+def test_every_collective_is_that_of_lax_to_the_bit(mesh, axes):
+    n = parts(mesh, axes)
+    width, extent = 2, 5
+    real = extent * n - 1  # the last block is one short
+
+    def body(comm, *xs):
+        made = {}
+        for x in xs:
+            name = x.dtype.name
+            made[f"all_to_all {name}"] = comm.all_to_all(x, axes, 0, 1)
+            made[f"all_gather {name}"] = comm.all_gather(x, axes, 2)
+            made[f"halo {name}"] = comm.halo(x, axes, 0, width, n, extent * n)
+            made[f"spill {name}"] = comm.spill(x, axes, 0, 1, n, extent - 2, (extent - 2) * n)
+            made[f"pass_on {name}"] = comm.pass_on(x, x + x, axes, n)
+            ranks = mesh_ranks(axes)
+            pairs = [(ranks[i], ranks[(i + 1) % n]) for i in range(n) if i != 1]
+            order = tuple(a for a in Mesh.parse(mesh).names if a in axes)
+            made[f"permute {name}"] = comm.permute(x, order, pairs)
+            uneven = comm.halo(x, axes, 0, width, n, real)
+            last = jax.lax.axis_index(axes) == n - 1
+            made[f"uneven halo {name}"] = uneven.at[-1].set(jnp.where(last, jnp.zeros_like(uneven[-1]), uneven[-1]))
+        return made
+
+    shape, dtypes = (extent, 3 * n, 4), DTYPES if mesh == "row=5" else ("float32", "complex128")
+    assert len(same(body, mesh, *(stack(mesh, shape, d) for d in dtypes))) == 7 * len(dtypes)
+
+
+@pytest.mark.parametrize(("mesh", "axes"), CASES)
+def test_sums_are_those_of_lax_to_the_bit(mesh, axes):
+    n = parts(mesh, axes)
+
+    def body(comm, *xs):
+        made = {}
+        for x in xs:
+            made[f"scattered {x.dtype}"] = comm.reduce_scatter(x, axes, 1)
+            if not jnp.iscomplexobj(x):
+                for kind in ("sum", "max", "min"):
+                    made[f"{kind} {x.dtype}"] = comm.all_reduce(x, axes, kind)
+        return made
+
+    stacks = [stack(mesh, (3, 2 * n), d) for d in DTYPES]
+    same(body, mesh, *stacks)
+
+
+def test_all_ranks_get_the_same_bits_of_a_sum():
+    ours, _ = both(lambda comm, x: comm.all_reduce(x, ("row", "col"), "sum"), "row=2,col=4", stack("row=2,col=4", (17,)))
+    assert (ours == ours[0]).all()
+
+
+def test_a_maximum_with_a_nan_is_nan():
+    """XLA:CPU's own collective drops a NaN that is not its first operand's (JAX 0.10)."""
+    x = stack("row=5", (4,))
+    x[2, 1] = np.nan
+    made, _ = both(lambda comm, x: comm.all_reduce(x, ("row",), "max"), "row=5", x)
+    assert np.isnan(made[:, 1]).all() and np.isfinite(np.delete(made, 1, axis=1)).all()
+
+
+def test_several_scalars_go_in_one_call_for_each_data_type():
+    mesh = "row=2,col=4"
+
+    def body(comm, x, y, z):
+        return comm.all_reduce_many([x[0], y, z[0]], ("col",), "sum")
+
+    stacks = stack(mesh, (1,), "float64"), stack(mesh, (2, 3), "float32"), stack(mesh, (1,), "float64", 1)
+    native = NativeCollectives(binding(mesh))
+    with jax.enable_x64(True):
+        text = program(body, native, mesh, 3).lower(*stacks).as_text()
+        made = program(body, native, mesh, 3)(*stacks)
+    assert text.count("@meshbayes_all_reduce") == 2
+    for x, y in zip(stacks, made, strict=True):
+        wanted = x.reshape(2, 4, *x.shape[1:]).astype("float64").sum(axis=1, keepdims=True)
+        wanted = np.broadcast_to(wanted, (2, 4, *x.shape[1:])).reshape(y.shape)
+        np.testing.assert_allclose(y, wanted, rtol=1e-6, err_msg="sum over four devices in float64")
+
+
+def test_a_halo_along_two_dims_is_two_halos_with_corners():
+    mesh, shape = "row=2,col=4", (5, 4, 3)
+    edges = (Edge(0, 2, 10, 2), Edge(1, 4, 16, 1))
+
+    def body(comm, x):
+        if isinstance(comm, NativeCollectives):
+            return comm.halos(x, (("row",), ("col",)), edges)
+        return comm.halo(comm.halo(x, ("row",), 0, 2, 2, 10), ("col",), 1, 1, 4, 16)
+
+    same(body, mesh, stack(mesh, shape))
+
+
+def test_beyond_a_boundary_lies_zero():
+    mesh, shape = "row=2,col=4", (3, 2)
+    edges = (Edge(0, 2, 6, 1, periodic=False), Edge(1, 4, 8, 2, periodic=False))
+    x = stack(mesh, shape)
+    native = NativeCollectives(binding(mesh))
+    made = program(lambda comm, x: comm.halos(x, (("row",), ("col",)), edges), native, mesh, 1)(x)
+    whole = np.pad(x.reshape(2, 4, 3, 2).transpose(0, 2, 1, 3).reshape(6, 8), ((1, 1), (2, 2)))
+    wanted = [whole[3 * i : 3 * i + 5, 2 * j : 2 * j + 6] for i in range(2) for j in range(4)]
+    np.testing.assert_array_equal(made, wanted)
+
+
+def transforms(comm, axes, n):
+    """A function of a block (5, 3 n, 4) in which collectives stand side by side and behind each other."""
+
+    def f(x):
+        y = comm.all_to_all(jnp.sin(x), axes, 0, 1)
+        z = comm.halo(x * x, axes, 0, 2, n, 5 * n)
+        w = comm.spill(jnp.cos(z), axes, 0, 2, n, 5, 5 * n)
+        g = comm.all_gather(x[:1], axes, 2).sum(axis=2)
+        s = comm.reduce_scatter(jnp.cos(y), axes, 0)
+        e = comm.all_reduce((w * w).sum(keepdims=True), axes, "sum")
+        return (s * s).sum() + (w * jnp.tanh(e)[0]).sum() + (g**3).sum()
+
+    return f
+
+
+@pytest.mark.parametrize(("mesh", "axes"), CASES)
+def test_gradients_are_those_of_lax(mesh, axes):
+    n = parts(mesh, axes)
+    ours, theirs = both(
+        lambda comm, x: jax.grad(transforms(_fresh(comm), axes, n))(x), mesh, stack(mesh, (5, 3 * n, 4), "float64")
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12, err_msg="the order of additions alone differs")
+    assert np.abs(ours).max() > 1
+
+
+def _fresh(comm):
+    """A chain of its own, for a function that is differentiated."""
+    return NativeCollectives(comm.binding).opened() if isinstance(comm, NativeCollectives) else comm
+
+
+def test_a_batch_goes_in_one_call():
+    mesh, axes, n = "row=2,col=4", ("row",), 2
+
+    def body(comm, xs):
+        def one(x):
+            own = _fresh(comm)
+            return own.halo(own.all_to_all(x, axes, 0, 1), axes, 1, 1, n, 6), own.all_reduce(x[0, 0], axes, "sum")
+
+        return jax.vmap(one)(xs)
+
+    x = stack(mesh, (7, 4, 6, 3))
+    same(body, mesh, x)
+    text = program(body, NativeCollectives(binding(mesh)), mesh, 1).lower(x).as_text()
+    assert text.count("@meshbayes_exchange") == 2 and text.count("@meshbayes_all_reduce") == 1
+
+
+def test_the_gradient_of_a_batch_is_that_of_lax():
+    mesh, axes, n = "row=2,col=4", ("col", "row"), 8
+    batch = stack(mesh, (3, 5, 3 * n, 4), "float64")
+    f = lambda comm: lambda x: transforms(_fresh(comm), axes, n)(x)  # noqa: E731
+    for body in (
+        lambda comm, x: jax.vmap(jax.grad(f(comm)))(x),
+        lambda comm, x: jax.grad(lambda x: jax.vmap(f(comm))(x).sum())(x),
+    ):
+        ours, theirs = both(body, mesh, batch)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_a_scan_carries_the_chain():
+    mesh, axes, n = "row=2,col=4", ("row", "col"), 8
+
+    def body(comm, x):
+        native = isinstance(comm, NativeCollectives)
+
+        def step(carry, _):
+            x, *token = carry
+            if native:
+                comm.resume(token)
+            y = comm.all_to_all(x, axes, 0, 1)
+            x = comm.all_to_all(jnp.sin(y), axes, 1, 0) + comm.halo(x, axes, 0, 1, n, 3 * n)[2:]
+            e = comm.all_reduce(x[0, 0], axes, "sum")
+            return (x, *(comm.carried() if native else ())), e
+
+        start = (x, *(comm.carried() if native else ()))
+        (x, *token), energies = jax.lax.scan(step, start, None, length=50)
+        if native:
+            comm.resume(token)
+        return x, energies, comm.all_reduce(x, axes, "max")
+
+    same(body, mesh, stack(mesh, (3, 2 * n, 2)))
+
+
+def test_twenty_four_independent_calls_keep_one_order():
+    """XLA may run what does not depend on each other in any order, on every device another: the token holds them."""
+    mesh = "row=2,col=4"
+
+    def body(comm, x):
+        made = []
+        for i in range(24):
+            axes = (("row",), ("col",), ("row", "col"))[i % 3]
+            y = x[..., : 1 + i % 4] * (i + 1)
+            made.append(comm.all_gather(y, axes, 0) if i % 2 else comm.all_reduce(y, axes, "sum"))
+        return made
+
+    x = stack(mesh, (8, 16, 4))
+    same(body, mesh, x)
+    run = program(body, NativeCollectives(binding(mesh)), mesh, 1)
+    first = run(x)
+    for _ in range(20):
+        last = run(x)
+    jax.tree.map(np.testing.assert_array_equal, first, last)
+
+
+def test_what_is_too_large_goes_through_lax_in_its_place():
+    """Slots of 4 KiB: messages of 32 KiB do not fit, those of 2 KiB do; an all-reduce beyond 64 KiB is lax's."""
+    mesh, axes = "row=2,col=4", ("row", "col")
+
+    def body(comm, x, y, z):
+        own = _fresh(comm)
+
+        def f(x, y, z):
+            a = own.all_to_all(x, axes, 0, 1)
+            b = own.all_to_all(y, axes, 0, 1)
+            c = own.all_reduce(z, axes, "sum")
+            d = own.halo(y * b.mean(), axes, 0, 1, 8, 64)
+            return (a * a).sum() + (b * b).sum() * c.mean() + (d * d).sum()
+
+        return jax.value_and_grad(f, argnums=(0, 1, 2))(x, y, z)
+
+    stacks = stack(mesh, (64, 128)), stack(mesh, (8, 64)), stack(mesh, (128, 130))
+    ours, theirs = both(body, mesh, *stacks, slot_bytes=4096)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    text = program(body, NativeCollectives(binding(mesh, 4096)), mesh, 3).lower(*stacks).as_text()
+    assert text.count('"stablehlo.all_to_all"') == 2 and text.count('"stablehlo.all_reduce"') == 2
+    assert text.count("@meshbayes_exchange") == 4
+
+
+def test_bytes_of_other_types_are_copied_too():
+    x = np.arange(5 * 4 * 10).reshape(5, 4, 10) % 3 == 0
+    made = same(lambda comm, x: comm.all_to_all(x, ("row",), 0, 1), "row=5", x)
+    assert made.dtype == bool and math.prod(made.shape) == x.size
