@@ -203,5 +203,3 @@ def sum_halo(shape: Sequence[int], edges: Sequence[Edge]) -> BoxProgram:
     `shape` is that of the block without its halo.
     """
     return copy_halo(shape, edges).transpose()
-
-

@@ -1,8 +1,8 @@
 """Building the compiled libraries on first use, on the user's machine, with the user's compiler.
 
 The sources ship beside this file. What is built is kept in a folder of the user's cache that is named by a digest of
-the sources, the compiler's command and the version of jaxlib's FFI, so nothing stale is loaded and several versions live
-side by side. Headers newer than the running jaxlib would disable its whole backend: they are that jaxlib's own.
+the sources, the compiler's command and the version of jaxlib's FFI: nothing stale is loaded, versions stand side by
+side. Headers newer than the running jaxlib would disable its whole backend: they are that jaxlib's own.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ def test_sums_are_those_of_lax_to_the_bit(mesh, axes):
 
 
 def test_all_ranks_get_the_same_bits_of_a_sum():
-    ours, _ = both(lambda comm, x: comm.all_reduce(x, ("row", "col"), "sum"), "row=2,col=4", stack("row=2,col=4", (17,)))
+    mesh = "row=2,col=4"
+    ours, _ = both(lambda comm, x: comm.all_reduce(x, ("row", "col"), "sum"), mesh, stack(mesh, (17,)))
     assert (ours == ours[0]).all()
 
 
@@ -219,10 +220,8 @@ def test_twenty_four_independent_calls_keep_one_order():
     x = stack(mesh, (8, 16, 4))
     same(body, mesh, x)
     run = program(body, NativeCollectives(binding(mesh)), mesh, 1)
-    first = run(x)
-    for _ in range(20):
-        last = run(x)
-    jax.tree.map(np.testing.assert_array_equal, first, last)
+    first, *more = [run(x) for _ in range(20)]
+    jax.tree.map(np.testing.assert_array_equal, first, more[-1])
 
 
 def test_what_is_too_large_goes_through_lax_in_its_place():

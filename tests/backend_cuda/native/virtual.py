@@ -27,7 +27,7 @@ def binding(mesh: str, slot_bytes: int = 1 << 20, seconds: float = 60.0) -> Bind
     return found
 
 
-def program(body: Body, collectives: LaxCollectives, mesh: str, count: int) -> Callable[..., Any]:
+def program(body: Body, collectives: LaxCollectives, mesh: str, count: int) -> Any:
     """`body` in one shard_map; every array is a stack of the devices' blocks along a leading axis."""
     devices = device_mesh(Mesh.parse(mesh))
     spec = PartitionSpec(devices.axis_names)
