@@ -1,4 +1,4 @@
-"""Memory order: ThreadSanitizer finds no race in the protocol, and finds the one of a variant that is broken on purpose."""
+"""Memory order: ThreadSanitizer finds no race in the protocol, and the one of a variant that is broken on purpose."""
 
 import shutil
 import subprocess
