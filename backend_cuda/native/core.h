@@ -5,11 +5,11 @@
 // slots into its result. README.md has the protocol and why two slots suffice; schedule.py writes the tables read here.
 #pragma once
 #include <cstdint>
+#include <cstring>
 
 #if defined(__CUDACC__)
 #define MB_HD __host__ __device__ __forceinline__
 #else
-#include <cstring>
 #define MB_HD inline
 #endif
 
@@ -117,23 +117,26 @@ template <class T> struct Min { static MB_HD T of(T a, T b) { return a != a || a
 // --- strided boxes ---
 
 // Extents and the strides of several operands, in elements, the last dim the quickest. A table has them as
-// `dims, extents[dims]`, then per operand `offset, strides[dims]`.
+// `dims, extents[dims]`, then per operand `offset, strides[dims]`. A box has fewer than 2^31 elements, so that GPUs are
+// spared 64-bit divisions.
 struct Box {
   int32_t dims;
   const int64_t* extents;
   MB_HD explicit Box(const int64_t* words) : dims(static_cast<int32_t>(words[0])), extents(words + 1) {}
-  MB_HD int64_t size() const {
-    int64_t n = 1;
-    for (int d = 0; d < dims; ++d) n *= extents[d];
+  MB_HD uint32_t extent(int d) const { return static_cast<uint32_t>(extents[d]); }
+  MB_HD uint32_t size() const {
+    uint32_t n = 1;
+    for (int d = 0; d < dims; ++d) n *= extent(d);
     return n;
   }
-  MB_HD int64_t inner() const { return dims ? extents[dims - 1] : 1; }
+  MB_HD uint32_t inner() const { return dims ? extent(dims - 1) : 1; }
   // Where element (row, 0) of an operand lies, rows counting the dims before the last one.
-  MB_HD int64_t row(const int64_t* operand, int64_t row) const {
+  MB_HD int64_t row(const int64_t* operand, uint32_t row) const {
     int64_t at = operand[0];
     for (int d = dims - 2; d >= 0; --d) {
-      at += row % extents[d] * operand[1 + d];
-      row /= extents[d];
+      uint32_t outer = row / extent(d);
+      at += (row - outer * extent(d)) * operand[1 + d];
+      row = outer;
     }
     return at;
   }
@@ -172,15 +175,15 @@ template <int n> MB_HD Unit<n> add(Unit<n> a, Unit<n>) { return a; }
 
 // One run along the last dim: zero without a source, a copy with one, else the sum in the order of the sources.
 template <class T>
-MB_HD void pull_run(const Box& box, T* y, const int64_t* to, const Sources<T>& from, int64_t row, int64_t first, int64_t n) {
+MB_HD void pull_run(const Box& box, T* y, const int64_t* to, const Sources<T>& from, uint32_t row, uint32_t first, uint32_t n) {
   int64_t ds = box.stride(to);
   T* d = y + box.row(to, row) + first * ds;
   if (from.count == 0) {
-    for (int64_t i = 0; i < n; ++i) d[i * ds] = T{};
+    for (uint32_t i = 0; i < n; ++i) d[i * ds] = T{};
     return;
   }
 #if defined(__CUDA_ARCH__)
-  for (int64_t i = 0; i < n; ++i) {
+  for (uint32_t i = 0; i < n; ++i) {
     T sum{};
     for (int k = 0; k < from.count; ++k) {
       const int64_t* at = from.operand(k);
@@ -190,9 +193,9 @@ MB_HD void pull_run(const Box& box, T* y, const int64_t* to, const Sources<T>& f
     d[i * ds] = sum;
   }
 #else
-  constexpr int64_t kPiece = 2048;  // stays in the first cache while the sources are added
-  for (int64_t begin = 0; begin < n; begin += kPiece) {
-    int64_t m = n - begin < kPiece ? n - begin : kPiece;
+  constexpr uint32_t kPiece = 2048;  // stays in the first cache while the sources are added
+  for (uint32_t begin = 0; begin < n; begin += kPiece) {
+    uint32_t m = n - begin < kPiece ? n - begin : kPiece;
     if (from.count == 1) m = n;
     T* e = d + begin * ds;
     for (int k = 0; k < from.count; ++k) {
@@ -202,9 +205,9 @@ MB_HD void pull_run(const Box& box, T* y, const int64_t* to, const Sources<T>& f
       if (k == 0) {
         copy_run(e, ds, s, ss, m);
       } else if (ds == 1 && ss == 1) {
-        for (int64_t i = 0; i < m; ++i) e[i] = add(e[i], s[i]);
+        for (uint32_t i = 0; i < m; ++i) e[i] = add(e[i], s[i]);
       } else {
-        for (int64_t i = 0; i < m; ++i) e[i * ds] = add(e[i * ds], s[i * ss]);
+        for (uint32_t i = 0; i < m; ++i) e[i * ds] = add(e[i * ds], s[i * ss]);
       }
     }
     if (from.count == 1) return;
@@ -214,13 +217,13 @@ MB_HD void pull_run(const Box& box, T* y, const int64_t* to, const Sources<T>& f
 
 // A box, partitioned over workers: whole rows for the host's, single elements for the threads of a GPU.
 template <class T>
-MB_HD void pull_box(const Box& box, T* y, const int64_t* to, const Sources<T>& from, int64_t worker, int64_t workers) {
-  int64_t inner = box.inner(), size = box.size();
+MB_HD void pull_box(const Box& box, T* y, const int64_t* to, const Sources<T>& from, uint32_t worker, uint32_t workers) {
+  uint32_t inner = box.inner(), size = box.size();
   if (size == 0) return;
 #if defined(__CUDA_ARCH__)
-  for (int64_t i = worker; i < size; i += workers) pull_run(box, y, to, from, i / inner, i % inner, 1);
+  for (uint32_t i = worker; i < size; i += workers) pull_run(box, y, to, from, i / inner, i % inner, 1);
 #else
-  for (int64_t r = worker; r < size / inner; r += workers) pull_run(box, y, to, from, r, int64_t{0}, inner);
+  for (uint32_t r = worker; r < size / inner; r += workers) pull_run(box, y, to, from, r, 0, inner);
 #endif
 }
 
@@ -231,7 +234,7 @@ struct Program {
 
   // Packs what peers will pull into the rank's slot: one stage box is `box, slot operand, block operand`.
   template <class T>
-  MB_HD void stage(const View& v, uint32_t epoch, const T* x, int64_t worker, int64_t workers) const {
+  MB_HD void stage(const View& v, uint32_t epoch, const T* x, uint32_t worker, uint32_t workers) const {
     const int64_t* w = words + 4;
     T* slot = reinterpret_cast<T*>(v.slot(v.rank, epoch));
     for (int64_t b = 0; b < words[0]; ++b) {
@@ -244,7 +247,7 @@ struct Program {
   // Fills the result, every element once. One pull box is `sources, box, result operand, peer and operand per source`.
   // The part that needs no peer can be done before they have arrived.
   template <class T>
-  MB_HD void pull(const View& v, uint32_t epoch, const T* x, T* y, bool from_peers, int64_t worker, int64_t workers) const {
+  MB_HD void pull(const View& v, uint32_t epoch, const T* x, T* y, bool from_peers, uint32_t worker, uint32_t workers) const {
     const int64_t* w = words + 4;
     for (int64_t b = 0; b < words[0]; ++b) w += 4 + 3 * w[0];
     for (int64_t b = 0; b < words[1] + words[2]; ++b) {

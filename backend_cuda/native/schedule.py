@@ -16,7 +16,7 @@ import numpy as np
 
 from .boxes import BoxProgram, Shape
 
-MAX_RANKS, MAX_DIMS = 64, 6  # kMaxRanks and kMaxDims of core.h
+MAX_RANKS, MAX_DIMS, MAX_SIZE = 64, 6, 1 << 31  # kMaxRanks, kMaxDims and Box of core.h
 OWN = -1
 """The peer of a source that lies in the rank's own block."""
 ALIGNMENT = 16
@@ -59,7 +59,7 @@ class Schedule:
 
 
 def schedule(program: BoxProgram, itemsize: int) -> Schedule | None:
-    """The tables, or None where the core is too small: more than 64 ranks or boxes of more than six strided dims."""
+    """The tables, or None beyond the core's 64 ranks, boxes of six strided dims and of 2^31 elements."""
     if program.ranks > MAX_RANKS:
         return None
     offsets, stages, staged = _stages(program, itemsize)
@@ -67,7 +67,7 @@ def schedule(program: BoxProgram, itemsize: int) -> Schedule | None:
     stages = [[Stage(e, *operands) for e, *operands in map(_joined_stage, rank)] for rank in stages]
     pulls = [[_joined_pull(p) for p in rank] for rank in pulls]
     every = [box for rank in (*stages, *pulls) for box in rank]
-    if any(len(box.extents) > MAX_DIMS for box in every):
+    if any(len(box.extents) > MAX_DIMS or math.prod(box.extents) >= MAX_SIZE for box in every):
         return None
     unit, factor = 0, 1
     if all(len(p.sources) <= 1 for rank in pulls for p in rank):

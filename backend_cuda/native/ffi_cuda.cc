@@ -1,0 +1,104 @@
+// XLA:GPU targets of the CUDA library, under the names of the host's: thin, so that nvcc never sees XLA's headers.
+#include <string>
+
+#include "cuda.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+using namespace meshbayes;
+
+namespace {
+
+ffi::Error error_of(const char* why) {
+  return why ? ffi::Error(ffi::ErrorCode::kAborted, why) : ffi::Error::Success();
+}
+
+ffi::Error no_such(ffi::DataType type) {
+  return ffi::Error(ffi::ErrorCode::kUnimplemented, "no native collective for XLA's data type " + std::to_string(static_cast<int>(type)));
+}
+
+// The type that is added up, or kUnit1 where there is none.
+Type added(ffi::DataType type) {
+  switch (type) {
+    case ffi::F32: return Type::kF32;
+    case ffi::F64: return Type::kF64;
+    case ffi::S32: return Type::kS32;
+    case ffi::S64: return Type::kS64;
+    case ffi::C64: return Type::kC64;
+    case ffi::C128: return Type::kC128;
+    default: return Type::kUnit1;
+  }
+}
+
+Call call_of(void* stream, int32_t device, ffi::Buffer<ffi::S32> place, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> y,
+             ffi::Result<ffi::Buffer<ffi::F32>> token, int64_t handle, int64_t call) {
+  return {handle, device, stream, place.typed_data(), token->typed_data(), x.untyped_data(), y->untyped_data(),
+          static_cast<int64_t>(x.size_bytes()), static_cast<int64_t>(y->size_bytes()), static_cast<uint32_t>(call)};
+}
+
+ffi::Error exchange_impl(void* stream, int32_t device, ffi::Buffer<ffi::S32> place, ffi::Buffer<ffi::S32> table, ffi::Buffer<ffi::F32>,
+                         ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> y, ffi::Result<ffi::Buffer<ffi::F32>> token, int64_t handle,
+                         int64_t call, int64_t unit) {
+  Type type;
+  switch (unit) {
+    case 1: type = Type::kUnit1; break;
+    case 2: type = Type::kUnit2; break;
+    case 4: type = Type::kUnit4; break;
+    case 8: type = Type::kUnit8; break;
+    case 16: type = Type::kUnit16; break;
+    default:
+      type = added(x.element_type());
+      if (type == Type::kUnit1) return no_such(x.element_type());
+  }
+  return error_of(launch_exchange(call_of(stream, device, place, x, y, token, handle, call), type, table.typed_data(), table.dimensions()[1] / 2));
+}
+
+ffi::Error all_reduce_impl(void* stream, int32_t device, ffi::Buffer<ffi::S32> place, ffi::Buffer<ffi::F32>, ffi::AnyBuffer x,
+                           ffi::Result<ffi::AnyBuffer> y, ffi::Result<ffi::Buffer<ffi::F32>> token, int64_t handle, int64_t call,
+                           int64_t kind, ffi::Span<const int64_t> order) {
+  Type type = added(x.element_type());
+  if (type != Type::kF32 && type != Type::kF64 && type != Type::kS32 && type != Type::kS64) return no_such(x.element_type());
+  Order ranks{};
+  for (size_t r = 0; r < order.size() && r < kMaxRanks; ++r) ranks.rank[r] = static_cast<uint8_t>(order.begin()[r]);
+  return error_of(
+      launch_all_reduce(call_of(stream, device, place, x, y, token, handle, call), type, static_cast<int>(kind), ranks, x.element_count()));
+}
+
+ffi::Error after_impl(void* stream, ffi::AnyBuffer x, ffi::AnyBuffer, ffi::Result<ffi::AnyBuffer> y) {
+  if (x.untyped_data() == y->untyped_data()) return ffi::Error::Success();
+  return error_of(launch_copy(stream, y->untyped_data(), x.untyped_data(), static_cast<int64_t>(x.size_bytes())));
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(meshbayes_exchange, exchange_impl,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::PlatformStream<void*>>()
+                                  .Ctx<ffi::DeviceOrdinal>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Attr<int64_t>("handle")
+                                  .Attr<int64_t>("call")
+                                  .Attr<int64_t>("unit"),
+                              {ffi::Traits::kCmdBufferCompatible});
+XLA_FFI_DEFINE_HANDLER_SYMBOL(meshbayes_all_reduce, all_reduce_impl,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::PlatformStream<void*>>()
+                                  .Ctx<ffi::DeviceOrdinal>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Attr<int64_t>("handle")
+                                  .Attr<int64_t>("call")
+                                  .Attr<int64_t>("kind")
+                                  .Attr<ffi::Span<const int64_t>>("order"),
+                              {ffi::Traits::kCmdBufferCompatible});
+XLA_FFI_DEFINE_HANDLER_SYMBOL(meshbayes_after, after_impl,
+                              ffi::Ffi::Bind().Ctx<ffi::PlatformStream<void*>>().Arg<ffi::AnyBuffer>().Arg<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>(),
+                              {ffi::Traits::kCmdBufferCompatible});

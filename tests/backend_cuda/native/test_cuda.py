@@ -1,0 +1,65 @@
+"""The CUDA library without a GPU: it compiles for every architecture without spills, loads without a driver, and a
+program of ours lowers to its targets."""
+
+import ctypes
+import re
+import subprocess
+
+import jax
+import pytest
+
+from backend_cuda.native import NativeCollectives, build
+
+from .virtual import binding, program, stack
+
+
+def reason() -> str:
+    try:
+        build.find_nvcc()
+    except build.BuildError as error:
+        return str(error)
+    return ""
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(reason()), reason=reason() or "nvcc is here")]
+
+
+def test_kernels_spill_nothing_and_take_few_registers(tmp_path):
+    command = build.cuda_commands(("-Xptxas", "-v", "-Xcompiler", "-Wall"))[0]
+    run = [re.sub(r"^OUT", str(tmp_path / "made"), word) for word in command]
+    done = subprocess.run(run, cwd=build.HERE, capture_output=True, text=True, check=True)
+    kernels = re.findall(r"Compiling entry function '(\S+)' for '(sm_\d+)'", done.stderr)
+    spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", done.stderr)
+    registers = [int(r) for r in re.findall(r"Used (\d+) registers", done.stderr)]
+    assert {arch for _, arch in kernels} == {f"sm_{a}" for a in build.ARCHITECTURES}
+    assert len(kernels) == len(build.ARCHITECTURES) * (2 * 11 + 4 * 3), "11 types of boxes, 4 of reductions by 3 kinds"
+    assert set(spills) == {("0", "0")}
+    assert max(registers) <= 80, "three blocks of 256 threads on a multiprocessor"
+    assert "warning" not in done.stderr
+
+
+def test_flags_have_system_scope_and_no_peer_is_read_through_the_non_coherent_cache():
+    nvcc = str(build.find_nvcc())
+    command = [nvcc, "-O3", "-std=c++17", "-arch=compute_90", "-ptx", "cuda.cu", "-o", "-"]
+    ptx = subprocess.run(command, cwd=build.HERE, capture_output=True, text=True, check=True).stdout
+    assert "st.release.sys.global.u64" in ptx and "ld.acquire.sys.global.u64" in ptx
+    assert "membar.sys" in ptx or "fence.sc.sys" in ptx or "fence.acq_rel.sys" in ptx
+    assert ".nc." not in ptx, "kernels' pointers must not be __restrict__ const"
+
+
+def test_the_library_loads_without_a_driver_and_a_program_lowers_to_it():
+    library = ctypes.CDLL(str(build.cuda_library()))
+    library.meshbayes_cuda_create.restype = ctypes.c_int64
+    library.meshbayes_cuda_error.restype = ctypes.c_char_p
+    if library.meshbayes_cuda_create(ctypes.c_int64(4096), ctypes.c_int64(1000), 2) < 0:
+        assert b"driver" in library.meshbayes_cuda_error() or b"device" in library.meshbayes_cuda_error()
+    for name in ("meshbayes_exchange", "meshbayes_all_reduce", "meshbayes_after"):
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="CUDA")
+    x = stack("row=5", (5, 10, 4))
+
+    def body(comm, x):
+        return comm.all_reduce(comm.all_to_all(x, ("row",), 0, 1)[0, 0], ("row",), "sum")
+
+    run = program(body, NativeCollectives(binding("row=5")), "row=5", 1)
+    text = run.trace(x).lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("@meshbayes_exchange") == 1 and text.count("@meshbayes_all_reduce") == 1
