@@ -17,7 +17,26 @@ Axes = tuple[str, ...]
 
 
 class LaxCollectives:
-    """What a backend offers. `axes` name one mesh axis or several, the first one major."""
+    """What a backend offers. `axes` name one mesh axis or several, the first one major.
+
+    XLA orders these by itself. An implementation that has to order its calls does so by what `opened`, `carried` and
+    `resume` hand about; these know of nothing to hand.
+    """
+
+    def opened(self, blocks: Sequence[jax.Array]) -> LaxCollectives:
+        """The collectives of a trace that begins, which take their turn after `blocks`; in one that has begun, self."""
+        return self
+
+    def closed(self, outputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """The outputs of the trace, which whoever needs them gets after all its collectives."""
+        return outputs
+
+    def carried(self) -> tuple[jax.Array, ...]:
+        """What a loop carries in addition."""
+        return ()
+
+    def resume(self, carried: Sequence[jax.Array]) -> None:
+        """Goes on from what a loop carried: in its body, and behind it."""
 
     def all_reduce(self, x: jax.Array, axes: Axes, kind: str) -> jax.Array:
         reduce = {"sum": jax.lax.psum, "max": jax.lax.pmax, "min": jax.lax.pmin}[kind]

@@ -50,7 +50,9 @@ def lower(
     def run(*blocks: jax.Array) -> dict[str, jax.Array]:
         if len(blocks) != len(program.inputs):
             raise InternalError(f"'{program.name}' takes {len(program.inputs)} blocks, but got {len(blocks)}")
-        return _Run(program, plan, comm, blocks, reproducible).outputs()
+        chain = comm.opened(blocks)
+        made = _Run(program, plan, chain, blocks, reproducible).outputs()
+        return made if chain is comm else chain.closed(made)
 
     return run
 
@@ -180,11 +182,14 @@ def _scan(
     body = lower(region, plan, comm, reproducible)
 
     def step(carry: tuple[jax.Array, ...], x: tuple[jax.Array, ...]):
-        made = list(body(*carry, *x, *fixed).values())
-        return tuple(made[:carries]), tuple(made[carries:])
+        comm.resume(carry[carries:])
+        made = list(body(*carry[:carries], *x, *fixed).values())
+        return (*made[:carries], *comm.carried()), tuple(made[carries:])
 
-    trips = op.trips(node.types)
-    last, stacked = jax.lax.scan(step, tuple(blocks[:carries]), xs, length=trips, reverse=op.reverse)
+    trips, start = op.trips(node.types), (*blocks[:carries], *comm.carried())
+    last, stacked = jax.lax.scan(step, start, xs, length=trips, reverse=op.reverse)
+    comm.resume(last[carries:])
+    last = last[:carries]
     stacked = tuple(_move(y, 0, v.type.index(op.dim)) for y, v in zip(stacked, node.results[carries:], strict=True))
     return (*last, *stacked)
 

@@ -32,30 +32,29 @@ SMALL = 64 << 10
 class NativeCollectives(LaxCollectives):
     """The collectives of one trace on a bound mesh: `opened()` starts a chain, which every call lengthens.
 
-    The chain lives in this object, so that a body that is traced on its own (of a scan, a loop, a gradient) hands it in
-    and out: `carried()` gives what the body's carry needs in addition, `resume(carried)` goes on from there.
+    The chain lives in this object, so a loop has to carry it: the body begins with `resume` of what it carries and ends
+    with `carried`. A function that is differentiated opens a chain of its own inside.
     """
 
     def __init__(self, binding: Binding, token: jax.Array | None = None):
         self.binding, self.token = binding, token
 
-    def opened(self) -> NativeCollectives:
-        """A chain of its own for a trace that begins; in one that has begun, itself."""
-        return self if self.token is not None else NativeCollectives(self.binding, first_token())
+    def opened(self, blocks: Sequence[jax.Array] = ()) -> NativeCollectives:
+        if self.token is not None:
+            return self
+        made = NativeCollectives(self.binding, first_token())
+        for x in blocks:
+            made.token = after(made._token(), x)
+        return made
+
+    def closed(self, outputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return {name: after(x, self._token()) for name, x in outputs.items()}
 
     def carried(self) -> tuple[jax.Array, ...]:
         return (self._token(),)
 
     def resume(self, carried: Sequence[jax.Array]) -> None:
         (self.token,) = carried
-
-    def join(self, x: jax.Array) -> None:
-        """Later calls wait for x."""
-        self.token = after(self._token(), x)
-
-    def ordered(self, x: jax.Array) -> jax.Array:
-        """x, for whom is to wait for all calls so far."""
-        return after(x, self._token())
 
     def all_reduce(self, x: jax.Array, axes: Axes, kind: str) -> jax.Array:
         comm = self.binding.communicator(axes)
