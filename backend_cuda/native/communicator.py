@@ -92,7 +92,7 @@ class Communicator:
 
 @dataclass(eq=False)
 class Binding:
-    """A mesh whose ranks can reach each other's memory. Make it with `bind`."""
+    """A mesh whose ranks reach each other's memory, until the process ends. Make it with `bind`, once for a mesh."""
 
     mesh: jax.sharding.Mesh
     library: Library

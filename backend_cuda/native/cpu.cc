@@ -13,7 +13,7 @@ using namespace meshbayes;
 namespace {
 
 std::shared_mutex g_lock;
-std::vector<std::unique_ptr<Communicator>> g_communicators;  // by handle; freed ones are null
+std::vector<std::unique_ptr<Communicator>> g_communicators;  // by handle, for life: programs hold handles
 
 Communicator* find(int64_t handle) {
   std::shared_lock<std::shared_mutex> lock(g_lock);
@@ -157,10 +157,6 @@ int64_t meshbayes_create(int64_t slot_bytes, int64_t limit_ms) {
   std::unique_lock<std::shared_mutex> lock(g_lock);
   g_communicators.push_back(std::make_unique<Communicator>(slot_bytes, limit_ms));
   return static_cast<int64_t>(g_communicators.size()) - 1;
-}
-void meshbayes_free(int64_t handle) {
-  std::unique_lock<std::shared_mutex> lock(g_lock);
-  g_communicators[handle].reset();
 }
 int meshbayes_add_segment(int64_t handle, int place, const char* name, int create) {
   return find(handle)->add_segment(place, name, create != 0);

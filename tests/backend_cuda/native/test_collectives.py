@@ -10,6 +10,7 @@ import pytest
 from backend_cuda.lax_collectives import mesh_ranks
 from backend_cuda.native import NativeCollectives
 from backend_cuda.native.boxes import Edge
+from ir.errors import InternalError
 from ir.mesh import Mesh
 
 from .virtual import binding, both, program, same, stack
@@ -247,6 +248,11 @@ def test_what_is_too_large_goes_through_lax_in_its_place():
     text = program(body, NativeCollectives(binding(mesh, 4096)), mesh, 3).lower(*stacks).as_text()
     assert text.count('"stablehlo.all_to_all"') == 2 and text.count('"stablehlo.all_reduce"') == 2
     assert text.count("@meshbayes_exchange") == 4
+
+
+def test_calls_outside_a_chain_are_an_error():
+    with pytest.raises(InternalError, match="outside a chain"):
+        NativeCollectives(binding("row=2")).carried()
 
 
 def test_bytes_of_other_types_are_copied_too():

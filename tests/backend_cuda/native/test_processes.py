@@ -69,6 +69,12 @@ def test_ranks_that_call_different_collectives_are_told():
 
 
 @pytest.mark.slow
+def test_slots_that_do_not_fit_are_told_on_all_ranks():
+    for out in run(2, "crowded"):
+        assert "no memory to share between ranks" in out
+
+
+@pytest.mark.slow
 def test_processes_that_ask_for_different_collectives_are_told():
     for out in run(2, "unequal"):
         assert "processes ask for different collectives: lax, native" in out
