@@ -6,6 +6,7 @@ not depend on each other as it likes.
 
 import ctypes
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +51,7 @@ def test_calls_stand_in_the_order_of_the_program():
     shape = (256, 256, 64)
     x = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=NamedSharding(mesh, spec))
     f = jax.jit(jax.shard_map(body, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False))
-    compiled = f.lower(x).compile()
+    compiled: Any = f.lower(x).compile()
     text = compiled.as_text()
     assert "is_scheduled=true" in text
     entry = text[text.index("ENTRY") :]
