@@ -33,6 +33,13 @@ MODE = "MESHBAYES_COLLECTIVES"
 ARCHITECTURES = (80, 90)
 """Compute capabilities of the CUDA library: A100, H100 and H200; newer ones compile the last one's PTX."""
 
+TARGETS = tuple(f"meshbayes_{name}" for name in ("exchange", "all_reduce", "after", "paint", "read"))
+"""What both libraries offer to XLA."""
+SHARED = ("core.h", "particles.h", "ffi_particles.h")
+"""Headers of both."""
+KERNELS = ("cuda", "particles")
+"""The sources that nvcc compiles."""
+
 
 class BuildError(Exception):
     """No library: why, in words for the user."""
@@ -54,35 +61,51 @@ def mode() -> str:
     return word
 
 
-def library() -> Library | None:
-    """The host library with its XLA targets registered, or None where jax.lax is to be used.
+def library(platform: str = "cpu") -> Library | None:
+    """The library for collectives on a platform, cpu or gpu, its targets registered; None where jax.lax is to be used.
 
-    That is where the user asks for it, or where the library cannot be built, which is said once.
+    That is where the user asks for it, where the library cannot be built, which is said once, and on GPUs unless the
+    user asks for native: it has run on none yet.
     """
     wanted = mode()
-    if wanted == "lax":
+    if wanted == "lax" or (platform == "gpu" and wanted == "auto"):
         return None
-    made = _host_library()
+    made = loaded(platform)
     if isinstance(made, Library):
         return made
     if wanted == "native":
-        hint = f"install g++, or name a C++17 compiler with CXX; {MODE}=lax does without"
-        raise Diagnostic("run", f"the native collectives cannot be built: {made}", hint=hint, where=MODE)
+        raise Diagnostic("run", f"the native collectives cannot be built: {made}", hint=_remedy(platform), where=MODE)
     _say_once(made)
     return None
 
 
+def kernels(platform: str) -> Library:
+    """The library for a platform, whatever collectives are asked for; a `Diagnostic` where it cannot be built."""
+    made = loaded(platform)
+    if isinstance(made, Library):
+        return made
+    raise Diagnostic("run", f"hand-written kernels cannot be built: {made}", hint=_remedy(platform))
+
+
+def _remedy(platform: str) -> str:
+    if platform == "gpu":
+        return f"install CUDA's compiler, or pip install 'nvidia-cuda-nvcc'; {MODE}=lax does without"
+    return f"install g++, or name a C++17 compiler with CXX; {MODE}=lax does without"
+
+
 @cache
-def _host_library() -> Library | str:
-    """The library, or why there is none."""
+def loaded(platform: str) -> Library | str:
+    """The library of a platform, cpu or gpu, with its targets registered, or why there is none."""
     try:
-        path = built("meshbayes_cpu", ("core.h", "host.h", "cpu.cc"), [host_command()])
+        path = host_library() if platform == "cpu" else cuda_library()
         handle = ctypes.CDLL(str(path))
     except (BuildError, OSError) as error:
         return str(error)
-    for name in ("meshbayes_exchange", "meshbayes_all_reduce", "meshbayes_after"):
-        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(handle, name)), platform="cpu")
-    handle.meshbayes_create.restype = ctypes.c_int64
+    for name in TARGETS:
+        capsule = jax.ffi.pycapsule(getattr(handle, name))
+        jax.ffi.register_ffi_target(name, capsule, platform="cpu" if platform == "cpu" else "CUDA")
+    create = handle.meshbayes_create if platform == "cpu" else handle.meshbayes_cuda_create
+    create.restype = ctypes.c_int64
     return Library(handle, path.parent.name)
 
 
@@ -108,16 +131,23 @@ def cuda_commands(extra: Sequence[str] = ()) -> list[list[str]]:
     targets.append(f"-gencode=arch=compute_{ARCHITECTURES[-1]},code=compute_{ARCHITECTURES[-1]}")
     common = ["-O3", "-std=c++17"]
     headers = ["-isystem", jax.ffi.include_dir()]
+    kernels = [nvcc, *common, "-Xcompiler", "-fPIC", "-ccbin", cxx, *targets, *extra]
     return [
-        [nvcc, *common, "-Xcompiler", "-fPIC", "-ccbin", cxx, *targets, *extra, "-c", "cuda.cu", "-o", "OUT.cuda.o"],
+        *([*kernels, "-c", f"{name}.cu", "-o", f"OUT.{name}.o"] for name in KERNELS),
         [cxx, *common, "-fPIC", *headers, "-c", "ffi_cuda.cc", "-o", "OUT.ffi.o"],
-        [nvcc, "-shared", "-ccbin", cxx, "OUT.cuda.o", "OUT.ffi.o", "-o", "OUT"],
+        [nvcc, "-shared", "-ccbin", cxx, *(f"OUT.{name}.o" for name in KERNELS), "OUT.ffi.o", "-o", "OUT"],
     ]
+
+
+def host_library() -> Path:
+    """The host library's file; `BuildError` without a C++ compiler."""
+    return built("meshbayes_cpu", (*SHARED, "host.h", "particles_cpu.h", "cpu.cc"), [host_command()])
 
 
 def cuda_library() -> Path:
     """The CUDA library's file; `BuildError` without nvcc."""
-    return built("meshbayes_cuda", ("core.h", "cuda.h", "cuda.cu", "ffi_cuda.cc"), cuda_commands())
+    sources = (*SHARED, "cuda.h", *(f"{name}.cu" for name in KERNELS), "ffi_cuda.cc")
+    return built("meshbayes_cuda", sources, cuda_commands())
 
 
 def find_nvcc() -> Path:

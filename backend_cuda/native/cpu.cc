@@ -5,7 +5,14 @@
 #include <shared_mutex>
 
 #include "host.h"
+#include "particles_cpu.h"
 #include "xla/ffi/api/ffi.h"
+
+#define MB_STREAM_CONTEXT xla::ffi::Ffi::Bind()
+#define MB_STREAM_ARGUMENT
+#define MB_STREAM nullptr
+#define MB_TRAITS
+#include "ffi_particles.h"
 
 namespace ffi = xla::ffi;
 using namespace meshbayes;

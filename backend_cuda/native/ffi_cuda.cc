@@ -4,6 +4,12 @@
 #include "cuda.h"
 #include "xla/ffi/api/ffi.h"
 
+#define MB_STREAM_CONTEXT xla::ffi::Ffi::Bind().Ctx<xla::ffi::PlatformStream<void*>>()
+#define MB_STREAM_ARGUMENT void *stream,
+#define MB_STREAM stream
+#define MB_TRAITS xla::ffi::Traits::kCmdBufferCompatible
+#include "ffi_particles.h"
+
 namespace ffi = xla::ffi;
 using namespace meshbayes;
 

@@ -22,10 +22,10 @@ def elsewhere(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("CXX", "CUDA_HOME", "CUDA_PATH", build.MODE):
         monkeypatch.delenv(name, raising=False)
-    for cached in (build._host_library, build._say_once):
+    for cached in (build.loaded, build._say_once):
         cached.cache_clear()
     yield tmp_path
-    for cached in (build._host_library, build._say_once):
+    for cached in (build.loaded, build._say_once):
         cached.cache_clear()
 
 

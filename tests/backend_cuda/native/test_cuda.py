@@ -3,6 +3,7 @@ program of ours lowers to its targets."""
 
 import ctypes
 import re
+import shutil
 import subprocess
 
 import jax
@@ -24,18 +25,38 @@ def reason() -> str:
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(reason()), reason=reason() or "nvcc is here")]
 
 
-def test_kernels_spill_nothing_and_take_few_registers(tmp_path):
-    command = build.cuda_commands(("-Xptxas", "-v", "-Xcompiler", "-Wall"))[0]
+COUNTS = {"cuda": 2 * 11 + 4 * 3, "particles": 4 * (2 * 2) + 2}
+"""11 types of boxes, 4 of reductions by 3 kinds; 4 kernels by two types and widths of numbers, 1 by types alone."""
+
+
+@pytest.mark.parametrize("name", build.KERNELS)
+def test_kernels_spill_nothing_and_take_few_registers(tmp_path, name):
+    command = build.cuda_commands(("-Xptxas", "-v", "-Xcompiler", "-Wall"))[build.KERNELS.index(name)]
     run = [re.sub(r"^OUT", str(tmp_path / "made"), word) for word in command]
     done = subprocess.run(run, cwd=build.HERE, capture_output=True, text=True, check=True)
     kernels = re.findall(r"Compiling entry function '(\S+)' for '(sm_\d+)'", done.stderr)
     spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", done.stderr)
     registers = [int(r) for r in re.findall(r"Used (\d+) registers", done.stderr)]
     assert {arch for _, arch in kernels} == {f"sm_{a}" for a in build.ARCHITECTURES}
-    assert len(kernels) == len(build.ARCHITECTURES) * (2 * 11 + 4 * 3), "11 types of boxes, 4 of reductions by 3 kinds"
+    assert len(kernels) == len(build.ARCHITECTURES) * COUNTS[name]
     assert set(spills) == {("0", "0")}
     assert max(registers) <= 80, "three blocks of 256 threads on a multiprocessor"
     assert "warning" not in done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("cuobjdump"), reason="no cuobjdump: pip install nvidia-cuda-cuobjdump")
+def test_machine_code_adds_in_memory_and_flags_at_the_scope_of_the_system():
+    command = ["cuobjdump", "--dump-sass", str(build.cuda_library())]
+    sass = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    functions = dict(re.findall(r"Function : (\S+)\n(.*?)(?=Function :|\Z)", sass, re.DOTALL))
+    assert functions
+    for name, body in functions.items():
+        if "stage_kernel" in name or "all_reduce_kernel" in name:
+            assert re.search(r"ST\S*\.STRONG\.SYS", body) and "MEMBAR" in body, name
+        if "pull_kernel" in name or "all_reduce_kernel" in name:
+            assert re.search(r"LD\S*\.STRONG\.SYS", body), name
+        if "paint" in name:
+            assert re.search(r"RED\.E\.ADD|REDG?\.E\.ADD", body) and "ATOM.E.CAS" not in body, name
 
 
 def test_flags_have_system_scope_and_no_peer_is_read_through_the_non_coherent_cache():
