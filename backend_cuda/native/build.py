@@ -33,11 +33,12 @@ MODE = "MESHBAYES_COLLECTIVES"
 ARCHITECTURES = (80, 90)
 """Compute capabilities of the CUDA library: A100, H100 and H200; newer ones compile the last one's PTX."""
 
-TARGETS = tuple(f"meshbayes_{name}" for name in ("exchange", "all_reduce", "after", "paint", "read"))
+_NAMES = ("exchange", "all_reduce", "after", "virtual_exchange", "virtual_all_reduce", "paint", "read")
+TARGETS = tuple(f"meshbayes_{name}" for name in _NAMES)
 """What both libraries offer to XLA."""
 SHARED = ("core.h", "particles.h", "ffi_particles.h")
 """Headers of both."""
-KERNELS = ("cuda", "particles")
+KERNELS = ("cuda", "communicators", "virtual", "particles")
 """The sources that nvcc compiles."""
 
 
@@ -146,7 +147,7 @@ def host_library() -> Path:
 
 def cuda_library() -> Path:
     """The CUDA library's file; `BuildError` without nvcc."""
-    sources = (*SHARED, "cuda.h", *(f"{name}.cu" for name in KERNELS), "ffi_cuda.cc")
+    sources = (*SHARED, "cuda.h", "communicators.h", "device.h", *(f"{name}.cu" for name in KERNELS), "ffi_cuda.cc")
     return built("meshbayes_cuda", sources, cuda_commands())
 
 

@@ -7,16 +7,16 @@ its groups are the lines of the mesh along these axes, its ranks are places of t
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
-import os
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,6 +25,7 @@ from ir.errors import Diagnostic, InternalError
 
 from .build import MODE, Library, library, mode
 from .schedule import MAX_RANKS
+from .segments import DeviceSegments, HostSegments, Refused, Segments
 
 Axes = tuple[str, ...]
 SLOT_BYTES = 16 << 20
@@ -103,6 +104,8 @@ class Binding:
     run: str
     """Names this run's segments and keys; the same in all processes."""
     communicators: dict[Axes, Communicator | None] = field(default_factory=dict)
+    segments: list[Segments] = field(default_factory=list)
+    """Of all communicators."""
     resets: int = 0
 
     @cached_property
@@ -133,46 +136,63 @@ class Binding:
         hosts = np.array([m.host for m in self.members])[self.processes[groups]]
         if groups.shape[1] > MAX_RANKS or (hosts != hosts[:, :1]).any():
             return None
-        c = self.library.handle
-        handle = c.meshbayes_create(ctypes.c_int64(self.slot_bytes), ctypes.c_int64(int(1000 * self.seconds)))
         key, me = f"{self.run}/{'+'.join(axes)}", jax.process_index()
+        own = [int(p) for p in np.flatnonzero(self.processes == me)]
         mine = [g for g in groups if (self.processes[g] == me).any()]
-        alone = len(self.members) == 1
+        names = {} if len(self.members) == 1 else {p: f"/meshbayes-{self.run}-{'+'.join(axes)}-{p}" for p in own}
+        segments: list[Segments] = []  # empty where they could not be made
 
-        def name(place: int) -> bytes | None:
-            return None if alone else f"/meshbayes-{self.run}-{'+'.join(axes)}-{place}".encode()
+        def make() -> list[tuple[int, str]]:
+            segments.append(self._segments())
+            return [(p, segments[0].add(p, names.get(p))) for p in own]
 
-        failed = 0
-        for place in np.flatnonzero(self.processes == me):
-            failed = failed or c.meshbayes_add_segment(ctypes.c_int64(handle), int(place), name(int(place)), 1)
-        made = [int(x) for x in self.store.gather(f"{key}/made", str(failed))]
-        if not any(made):
-            for place in {int(p) for g in mine for p in g if self.processes[p] != me}:
-                failed = failed or c.meshbayes_add_segment(ctypes.c_int64(handle), place, name(place), 0)
+        def join() -> None:
+            for place in {int(p) for g in mine for p in g} - set(own):
+                segments[0].open(place, told[place])
             for group in mine:
-                row = np.ascontiguousarray(group, np.int32)
-                pointer = row.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
                 for place in group[self.processes[group] == me]:
-                    failed = failed or c.meshbayes_add_endpoint(ctypes.c_int64(handle), int(place), pointer, len(row))
-            made = [int(x) for x in self.store.gather(f"{key}/open", str(failed))]
-        if not alone:  # all have them mapped: nothing stays behind, even if a process dies now
-            for place in np.flatnonzero(self.processes == me):
-                c.meshbayes_unlink(name(int(place)))
-        if why := next((x for x in made if x), 0):
-            hint = f"fewer bytes per staging slot than {self.slot_bytes:,}, a larger /dev/shm, or {MODE}=lax"
-            raise Diagnostic("run", f"no memory to share between ranks: {os.strerror(why)}", hint=hint, where=MODE)
-        if status := c.meshbayes_probe(ctypes.c_int64(handle)):
-            text = f"a first exchange along {'+'.join(axes)} failed (status {status})"
-            raise Diagnostic("run", text, hint=f"{MODE}=lax does without", where=MODE)
-        return Communicator(axes, groups.shape[1], handle, self.slot_bytes)
+                    segments[0].join(int(place), group.tolist())
+
+        try:
+            told = {p: text for made in self._together(f"{key}/made", make) for p, text in made}
+            self._together(f"{key}/open", join)
+        finally:
+            for made, name in product(segments, names.values()):
+                made.unlink(name)  # all have it mapped, or nobody will: nothing stays, even if a process dies now
+        self._together(f"{key}/probe", segments[0].probe)
+        self.segments.append(segments[0])
+        return Communicator(axes, groups.shape[1], segments[0].handle, self.slot_bytes)
+
+    def _segments(self) -> Segments:
+        if self.mesh.devices.flat[0].platform == "cpu":
+            return HostSegments(self.library, self.slot_bytes, self.seconds)
+        devices = enumerate(self.mesh.devices.flat)
+        mine = {i: d.local_hardware_id for i, d in devices if d.process_index == jax.process_index()}
+        return DeviceSegments(self.library, self.slot_bytes, self.seconds, mine, self.mesh.size)
+
+    def _together(self, key: str, step: Callable[[], Any]) -> list[Any]:
+        """What a step gives in each process; where it fails in one, it fails in all, with what the first one says."""
+        made, why = None, ""
+        try:
+            made = step()
+        except Refused as error:
+            why = str(error)
+        found = [json.loads(text) for text in self.store.gather(key, json.dumps([made, why]))]
+        if refused := next((text for _, text in found if text), ""):
+            hint = f"fewer bytes per staging slot than {self.slot_bytes:,}, {self._remedy()}, or {MODE}=lax"
+            raise Diagnostic("run", f"ranks could not be connected: {refused}", hint=hint, where=MODE)
+        return [made for made, _ in found]
+
+    def _remedy(self) -> str:
+        on_cpu = self.mesh.devices.flat[0].platform == "cpu"
+        return "a larger /dev/shm" if on_cpu else "GPUs that reach each other's memory (nvidia-smi topo -p2p r)"
 
     def rebind(self) -> None:
         """Makes communicators usable again after a collective failed. All processes call it; none runs a program."""
         self.resets += 1
         self.store.barrier(f"{self.run}/reset/{self.resets}/begin")
-        for comm in self.communicators.values():
-            if comm is not None:
-                self.library.handle.meshbayes_reset(ctypes.c_int64(comm.handle))
+        for memory in self.segments:
+            memory.reset()
         self.store.barrier(f"{self.run}/reset/{self.resets}/end")
 
 
@@ -183,15 +203,16 @@ def bind(mesh: jax.sharding.Mesh, slot_bytes: int = SLOT_BYTES, seconds: float =
     """Connects the ranks of a mesh, or None where `jax.lax` is to be used; every process of the run calls it.
 
     slot_bytes: the largest message of a rank [bytes]; larger ones go through lax. seconds: how long a rank waits for
-    its peers before all of them fail. Native where all processes have one library and nobody asks for lax, on CPUs.
+    its peers before all of them fail. Native where all processes have one library and nobody asks for lax; on GPUs
+    where all ask for native and have CUDA's compiler.
     """
     if slot_bytes < 1 or seconds <= 0:
         raise InternalError(f"slots of {slot_bytes} bytes, a limit of {seconds} seconds")
     store, number = Store(seconds), next(_rounds)
-    on_cpu = all(d.platform == "cpu" for d in mesh.devices.flat)
-    if mode() == "native" and not on_cpu:
-        raise Diagnostic("run", "native collectives serve CPUs only", hint=f"{MODE}=auto takes lax here", where=MODE)
-    found = library() if on_cpu else None
+    platforms = sorted({"cpu" if d.platform == "cpu" else "gpu" for d in mesh.devices.flat})
+    if len(platforms) > 1:
+        raise Diagnostic("argument", "a mesh of CPUs and GPUs together", hint="take devices of one kind")
+    found = library(platforms[0])
     boot = Path("/proc/sys/kernel/random/boot_id")
     host = f"{socket.gethostname()} {boot.read_text().strip() if boot.exists() else ''}"
     own = [host, found and found.digest, mode(), slot_bytes]

@@ -63,32 +63,41 @@ ffi::Error no_such(ffi::DataType type) {
   return ffi::Error(ffi::ErrorCode::kUnimplemented, "no native collective for XLA's data type " + std::to_string(static_cast<int>(type)));
 }
 
-// y = the rank's pulls of everybody's x. `table` holds a row of int64 words per rank, as pairs of int32; `unit` is the
-// number of bytes that are copied at once, 0 where sources are added up.
+// A rank's exchange of blocks of a type: `unit` is the number of bytes that are copied at once, 0 where sources are added.
+Status exchange_at(Endpoint& at, uint32_t call, std::chrono::milliseconds limit, int64_t unit, ffi::DataType type, const int64_t* words,
+                   const void* x, void* y) {
+  auto run = [&](auto zero) {
+    using T = decltype(zero);
+    return exchange(at, call, limit, words, static_cast<const T*>(x), static_cast<T*>(y));
+  };
+  switch (unit) {
+    case 1: return run(Unit<1>{});
+    case 2: return run(Unit<2>{});
+    case 4: return run(Unit<4>{});
+    case 8: return run(Unit<8>{});
+    case 16: return run(Unit<16>{});
+  }
+  switch (type) {
+    case ffi::F32: return run(float{});
+    case ffi::F64: return run(double{});
+    case ffi::S32: return run(int32_t{});
+    case ffi::S64: return run(int64_t{});
+    case ffi::C64: return run(Complex<float>{});
+    default: return run(Complex<double>{});
+  }
+}
+
+// The row of int64 words of a rank, kept as pairs of int32.
+const int64_t* row_of(const ffi::Buffer<ffi::S32>& table, int rank) {
+  return reinterpret_cast<const int64_t*>(table.typed_data()) + rank * (table.dimensions()[1] / 2);
+}
+
+// y = the rank's pulls of everybody's x.
 ffi::Error exchange_impl(ffi::Buffer<ffi::S32> place, ffi::Buffer<ffi::S32> table, ffi::Buffer<ffi::F32>, ffi::AnyBuffer x,
                          ffi::Result<ffi::AnyBuffer> y, ffi::Result<ffi::Buffer<ffi::F32>> token, int64_t handle, int64_t call, int64_t unit) {
   if (unit == 0 && !adds(x.element_type())) return no_such(x.element_type());
   return at_endpoint(handle, place, token, [&](Endpoint& at, std::chrono::milliseconds limit) {
-    const int64_t* words = reinterpret_cast<const int64_t*>(table.typed_data()) + at.view.rank * (table.dimensions()[1] / 2);
-    auto run = [&](auto zero) {
-      using T = decltype(zero);
-      return exchange(at, static_cast<uint32_t>(call), limit, words, static_cast<const T*>(x.untyped_data()), static_cast<T*>(y->untyped_data()));
-    };
-    switch (unit) {
-      case 1: return run(Unit<1>{});
-      case 2: return run(Unit<2>{});
-      case 4: return run(Unit<4>{});
-      case 8: return run(Unit<8>{});
-      case 16: return run(Unit<16>{});
-    }
-    switch (x.element_type()) {
-      case ffi::F32: return run(float{});
-      case ffi::F64: return run(double{});
-      case ffi::S32: return run(int32_t{});
-      case ffi::S64: return run(int64_t{});
-      case ffi::C64: return run(Complex<float>{});
-      default: return run(Complex<double>{});
-    }
+    return exchange_at(at, static_cast<uint32_t>(call), limit, unit, x.element_type(), row_of(table, at.view.rank), x.untyped_data(), y->untyped_data());
   });
 }
 
@@ -103,23 +112,62 @@ Status reduce(int64_t kind, Endpoint& at, uint32_t call, std::chrono::millisecon
 }
 
 // kind: 0 sum, 1 max, 2 min; order: the ranks one after the other as they are combined.
+Status reduce_at(Endpoint& at, uint32_t call, std::chrono::milliseconds limit, int64_t kind, ffi::Span<const int64_t> order,
+                 ffi::DataType type, const void* x, void* y, int64_t n) {
+  Order sequence{};
+  for (size_t r = 0; r < order.size() && r < kMaxRanks; ++r) sequence.rank[r] = static_cast<uint8_t>(order.begin()[r]);
+  switch (type) {
+    case ffi::F32: return reduce<float>(kind, at, call, limit, sequence, x, y, n);
+    case ffi::F64: return reduce<double>(kind, at, call, limit, sequence, x, y, n);
+    case ffi::S32: return reduce<int32_t>(kind, at, call, limit, sequence, x, y, n);
+    default: return reduce<int64_t>(kind, at, call, limit, sequence, x, y, n);
+  }
+}
+
 ffi::Error all_reduce_impl(ffi::Buffer<ffi::S32> place, ffi::Buffer<ffi::F32>, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> y,
                            ffi::Result<ffi::Buffer<ffi::F32>> token, int64_t handle, int64_t call, int64_t kind, ffi::Span<const int64_t> order) {
-  auto type = x.element_type();
-  if (!orders(type)) return no_such(type);
+  if (!orders(x.element_type())) return no_such(x.element_type());
   return at_endpoint(handle, place, token, [&](Endpoint& at, std::chrono::milliseconds limit) {
-    const void* from = x.untyped_data();
-    void* to = y->untyped_data();
-    int64_t n = x.element_count();
-    uint32_t id = static_cast<uint32_t>(call);
-    Order sequence{};
-    for (size_t r = 0; r < order.size() && r < kMaxRanks; ++r) sequence.rank[r] = static_cast<uint8_t>(order.begin()[r]);
-    switch (type) {
-      case ffi::F32: return reduce<float>(kind, at, id, limit, sequence, from, to, n);
-      case ffi::F64: return reduce<double>(kind, at, id, limit, sequence, from, to, n);
-      case ffi::S32: return reduce<int32_t>(kind, at, id, limit, sequence, from, to, n);
-      default: return reduce<int64_t>(kind, at, id, limit, sequence, from, to, n);
-    }
+    return reduce_at(at, static_cast<uint32_t>(call), limit, kind, order, x.element_type(), x.untyped_data(), y->untyped_data(), x.element_count());
+  });
+}
+
+// Virtual ranks: the stacks of all ranks' blocks [rank, ...], a thread for each rank, one call after the other.
+template <class Run>
+ffi::Error at_all(int64_t handle, int ranks, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> y, Run run) {
+  static std::mutex one_call;
+  std::lock_guard<std::mutex> lock(one_call);
+  Communicator* comm = find(handle);
+  std::vector<Status> status(ranks, Status::kOk);
+  for (int r = 0; r < ranks; ++r)
+    if (!comm || !comm->endpoint(r)) return ffi::Error(ffi::ErrorCode::kFailedPrecondition, "these virtual ranks are not bound");
+  std::vector<std::thread> threads;
+  for (int r = 0; r < ranks; ++r)
+    threads.emplace_back([&, r] {
+      auto from = static_cast<const char*>(x.untyped_data()) + r * (x.size_bytes() / ranks);
+      auto to = static_cast<char*>(y->untyped_data()) + r * (y->size_bytes() / ranks);
+      status[r] = run(*comm->endpoint(r), comm->limit, from, to);
+    });
+  for (auto& t : threads) t.join();
+  for (int r = 0; r < ranks; ++r)
+    if (status[r] != Status::kOk) return error_of(status[r], *comm->endpoint(r));
+  return ffi::Error::Success();
+}
+
+ffi::Error virtual_exchange_impl(ffi::Buffer<ffi::S32> table, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> y, int64_t handle, int64_t call,
+                                 int64_t unit) {
+  if (unit == 0 && !adds(x.element_type())) return no_such(x.element_type());
+  return at_all(handle, static_cast<int>(table.dimensions()[0]), x, y, [&](Endpoint& at, auto limit, const void* from, void* to) {
+    return exchange_at(at, static_cast<uint32_t>(call), limit, unit, x.element_type(), row_of(table, at.view.rank), from, to);
+  });
+}
+
+ffi::Error virtual_all_reduce_impl(ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> y, int64_t handle, int64_t call, int64_t kind,
+                                   ffi::Span<const int64_t> order) {
+  if (!orders(x.element_type())) return no_such(x.element_type());
+  auto ranks = static_cast<int>(order.size());
+  return at_all(handle, ranks, x, y, [&](Endpoint& at, auto limit, const void* from, void* to) {
+    return reduce_at(at, static_cast<uint32_t>(call), limit, kind, order, x.element_type(), from, to, x.element_count() / ranks);
   });
 }
 
@@ -149,6 +197,22 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(meshbayes_all_reduce, all_reduce_impl,
                                   .Arg<ffi::AnyBuffer>()
                                   .Ret<ffi::AnyBuffer>()
                                   .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Attr<int64_t>("handle")
+                                  .Attr<int64_t>("call")
+                                  .Attr<int64_t>("kind")
+                                  .Attr<ffi::Span<const int64_t>>("order"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(meshbayes_virtual_exchange, virtual_exchange_impl,
+                              ffi::Ffi::Bind()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Attr<int64_t>("handle")
+                                  .Attr<int64_t>("call")
+                                  .Attr<int64_t>("unit"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(meshbayes_virtual_all_reduce, virtual_all_reduce_impl,
+                              ffi::Ffi::Bind()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>()
                                   .Attr<int64_t>("handle")
                                   .Attr<int64_t>("call")
                                   .Attr<int64_t>("kind")

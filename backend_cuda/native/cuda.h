@@ -24,6 +24,13 @@ enum class Type { kUnit1, kUnit2, kUnit4, kUnit8, kUnit16, kF32, kF64, kS32, kS6
 
 const char* launch_exchange(const Call& c, Type type, const int32_t* table, int64_t row_words);
 const char* launch_all_reduce(const Call& c, Type type, int kind, const Order& order, int64_t count);
+// All virtual ranks of this device in one launch: x and y are the stacks of their blocks, the rank's place is its number.
+const char* launch_virtual_exchange(const Call& c, int ranks, Type type, const int32_t* table, int64_t row_words);
+const char* launch_virtual_all_reduce(const Call& c, int ranks, Type type, int kind, const Order& order, int64_t count);
 const char* launch_copy(void* stream, void* to, const void* from, int64_t bytes);
+
+// Loads every kernel on the current device. CUDA would load each at its first launch, which may wait for kernels that
+// run, and these for a peer that is to be launched yet.
+const char* load_kernels();
 
 }  // namespace meshbayes

@@ -42,32 +42,67 @@ Call call_of(void* stream, int32_t device, ffi::Buffer<ffi::S32> place, ffi::Any
           static_cast<int64_t>(x.size_bytes()), static_cast<int64_t>(y->size_bytes()), static_cast<uint32_t>(call)};
 }
 
+// The type of an exchange; kUnit1 with units of 0 where there is no sum.
+bool type_of(int64_t unit, ffi::DataType x, Type* type) {
+  switch (unit) {
+    case 1: *type = Type::kUnit1; return true;
+    case 2: *type = Type::kUnit2; return true;
+    case 4: *type = Type::kUnit4; return true;
+    case 8: *type = Type::kUnit8; return true;
+    case 16: *type = Type::kUnit16; return true;
+    default: *type = added(x); return *type != Type::kUnit1;
+  }
+}
+
+Order order_of(ffi::Span<const int64_t> order) {
+  Order ranks{};
+  for (size_t r = 0; r < order.size() && r < kMaxRanks; ++r) ranks.rank[r] = static_cast<uint8_t>(order.begin()[r]);
+  return ranks;
+}
+
+bool reduces(ffi::DataType x, Type* type) {
+  *type = added(x);
+  return *type == Type::kF32 || *type == Type::kF64 || *type == Type::kS32 || *type == Type::kS64;
+}
+
 ffi::Error exchange_impl(void* stream, int32_t device, ffi::Buffer<ffi::S32> place, ffi::Buffer<ffi::S32> table, ffi::Buffer<ffi::F32>,
                          ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> y, ffi::Result<ffi::Buffer<ffi::F32>> token, int64_t handle,
                          int64_t call, int64_t unit) {
   Type type;
-  switch (unit) {
-    case 1: type = Type::kUnit1; break;
-    case 2: type = Type::kUnit2; break;
-    case 4: type = Type::kUnit4; break;
-    case 8: type = Type::kUnit8; break;
-    case 16: type = Type::kUnit16; break;
-    default:
-      type = added(x.element_type());
-      if (type == Type::kUnit1) return no_such(x.element_type());
-  }
+  if (!type_of(unit, x.element_type(), &type)) return no_such(x.element_type());
   return error_of(launch_exchange(call_of(stream, device, place, x, y, token, handle, call), type, table.typed_data(), table.dimensions()[1] / 2));
 }
 
 ffi::Error all_reduce_impl(void* stream, int32_t device, ffi::Buffer<ffi::S32> place, ffi::Buffer<ffi::F32>, ffi::AnyBuffer x,
                            ffi::Result<ffi::AnyBuffer> y, ffi::Result<ffi::Buffer<ffi::F32>> token, int64_t handle, int64_t call,
                            int64_t kind, ffi::Span<const int64_t> order) {
-  Type type = added(x.element_type());
-  if (type != Type::kF32 && type != Type::kF64 && type != Type::kS32 && type != Type::kS64) return no_such(x.element_type());
-  Order ranks{};
-  for (size_t r = 0; r < order.size() && r < kMaxRanks; ++r) ranks.rank[r] = static_cast<uint8_t>(order.begin()[r]);
-  return error_of(
-      launch_all_reduce(call_of(stream, device, place, x, y, token, handle, call), type, static_cast<int>(kind), ranks, x.element_count()));
+  Type type;
+  if (!reduces(x.element_type(), &type)) return no_such(x.element_type());
+  return error_of(launch_all_reduce(call_of(stream, device, place, x, y, token, handle, call), type, static_cast<int>(kind),
+                                    order_of(order), x.element_count()));
+}
+
+// Stacks of blocks [rank, ...]; the virtual ranks need no token, as one launch holds them all.
+Call virtual_call(void* stream, int32_t device, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> y, int64_t handle, int64_t call) {
+  return {handle, device, stream, nullptr, nullptr, x.untyped_data(), y->untyped_data(),
+          static_cast<int64_t>(x.size_bytes()), static_cast<int64_t>(y->size_bytes()), static_cast<uint32_t>(call)};
+}
+
+ffi::Error virtual_exchange_impl(void* stream, int32_t device, ffi::Buffer<ffi::S32> table, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> y,
+                                 int64_t handle, int64_t call, int64_t unit) {
+  Type type;
+  if (!type_of(unit, x.element_type(), &type)) return no_such(x.element_type());
+  return error_of(launch_virtual_exchange(virtual_call(stream, device, x, y, handle, call), static_cast<int>(table.dimensions()[0]), type,
+                                          table.typed_data(), table.dimensions()[1] / 2));
+}
+
+ffi::Error virtual_all_reduce_impl(void* stream, int32_t device, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> y, int64_t handle, int64_t call,
+                                   int64_t kind, ffi::Span<const int64_t> order) {
+  Type type;
+  if (!reduces(x.element_type(), &type)) return no_such(x.element_type());
+  auto ranks = static_cast<int64_t>(order.size());
+  return error_of(launch_virtual_all_reduce(virtual_call(stream, device, x, y, handle, call), static_cast<int>(ranks), type,
+                                            static_cast<int>(kind), order_of(order), x.element_count() / ranks));
 }
 
 ffi::Error after_impl(void* stream, ffi::AnyBuffer x, ffi::AnyBuffer, ffi::Result<ffi::AnyBuffer> y) {
@@ -107,4 +142,26 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(meshbayes_all_reduce, all_reduce_impl,
                               {ffi::Traits::kCmdBufferCompatible});
 XLA_FFI_DEFINE_HANDLER_SYMBOL(meshbayes_after, after_impl,
                               ffi::Ffi::Bind().Ctx<ffi::PlatformStream<void*>>().Arg<ffi::AnyBuffer>().Arg<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>(),
+                              {ffi::Traits::kCmdBufferCompatible});
+XLA_FFI_DEFINE_HANDLER_SYMBOL(meshbayes_virtual_exchange, virtual_exchange_impl,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::PlatformStream<void*>>()
+                                  .Ctx<ffi::DeviceOrdinal>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Attr<int64_t>("handle")
+                                  .Attr<int64_t>("call")
+                                  .Attr<int64_t>("unit"),
+                              {ffi::Traits::kCmdBufferCompatible});
+XLA_FFI_DEFINE_HANDLER_SYMBOL(meshbayes_virtual_all_reduce, virtual_all_reduce_impl,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::PlatformStream<void*>>()
+                                  .Ctx<ffi::DeviceOrdinal>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Attr<int64_t>("handle")
+                                  .Attr<int64_t>("call")
+                                  .Attr<int64_t>("kind")
+                                  .Attr<ffi::Span<const int64_t>>("order"),
                               {ffi::Traits::kCmdBufferCompatible});

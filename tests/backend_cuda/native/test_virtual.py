@@ -1,0 +1,55 @@
+"""Virtual ranks against the NumPy oracle: all box programs, and sums in the order of the ranks."""
+
+import jax
+import numpy as np
+import pytest
+
+from backend_cuda.native import boxes
+from backend_cuda.native.boxes import Edge
+from backend_cuda.native.virtual import VirtualRanks
+from ir.errors import Diagnostic, InternalError
+
+PROGRAMS = {
+    "all to all": boxes.all_to_all(5, (3, 10, 4), 0, 1),
+    "uneven all to all": boxes.all_to_all(5, (3, 9, 4), 0, 1, size=13),
+    "all gather": boxes.all_gather(5, (3, 10, 4), 1),
+    "reduce scatter": boxes.reduce_scatter(5, (3, 10, 4), 1),
+    "permute": boxes.permute(5, (3, 10, 4), [(0, 2), (2, 0), (1, 4)]),
+    "halo": boxes.copy_halo((4, 3, 5), [Edge(0, 5, 20, 2)]),
+    "pencil halo": boxes.copy_halo((4, 5, 3), [Edge(0, 2, 8, 1), Edge(1, 3, 15, 2)]),
+    "spill": boxes.sum_halo((4, 5, 3), [Edge(0, 2, 8, 1), Edge(1, 3, 15, 2)]),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_box_program_on_stacked_blocks_is_that_of_numpy(name, dtype):
+    program = PROGRAMS[name]
+    blocks = np.random.default_rng(0).integers(-99, 99, (program.ranks, *program.shape)).astype(dtype)
+    ranks = VirtualRanks(program.ranks, 1 << 16)
+    with jax.enable_x64(True):
+        twice = jax.jit(lambda x: (ranks.exchange(program, x), ranks.exchange(program, 2 * x)))(blocks)
+    for factor, found in enumerate(twice, 1):
+        np.testing.assert_array_equal(np.asarray(found), factor * np.stack(program.apply(list(blocks))))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_reductions_combine_in_the_order_of_the_ranks(dtype):
+    x = (np.random.default_rng(0).normal(size=(7, 5)) * 100).astype(dtype)
+    ranks, total = VirtualRanks(7, 4096), x[0]
+    for block in x[1:]:
+        total = total + block
+    with jax.enable_x64(True):
+        found = jax.jit(lambda x: [ranks.all_reduce(x, kind) for kind in ("sum", "max", "min")])(x)
+    for made, wanted in zip(found, (total, x.max(0), x.min(0)), strict=True):
+        np.testing.assert_array_equal(np.asarray(made), np.broadcast_to(wanted, x.shape))
+
+
+def test_what_does_not_fit_is_an_error_before_it_runs():
+    ranks = VirtualRanks(5, 4096)
+    with pytest.raises(InternalError, match="do not serve"):
+        ranks.exchange(boxes.all_gather(5, (40, 40), 1), np.zeros((5, 40, 40), np.float32))  # type: ignore[arg-type]
+    with pytest.raises(InternalError, match="is no stack"):
+        ranks.exchange(PROGRAMS["halo"], np.zeros((4, 4, 3, 5), np.float32))  # type: ignore[arg-type]
+    with pytest.raises(Diagnostic, match="no memory for virtual ranks"):
+        VirtualRanks(2, 1 << 60)
