@@ -44,7 +44,7 @@ class VirtualRanks:
         if device.platform == "cpu":
             made: Segments = HostSegments(library, self.slot_bytes, seconds)
         else:
-            on = dict.fromkeys(every, device.local_hardware_id)
+            on: dict[int, int] = {place: device.local_hardware_id for place in every}
             made = DeviceSegments(library, self.slot_bytes, seconds, on, self.ranks)
         for place in every:
             made.add(place, None)

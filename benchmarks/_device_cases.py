@@ -1,0 +1,83 @@
+"""What the first run on a device checks, as data: box programs of every kind, and particles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import reduce
+from operator import mul
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from backend_cuda.native import BoxProgram, boxes
+from backend_cuda.native.boxes import Edge
+from ir.assign import Axis, Cells, weights
+from ir.flat import added, taken
+
+DTYPES = ("float32", "float64", "complex64", "complex128", "int32", "int64", "int8", "bfloat16")
+"""With `ADDED` of calls.py, every width of what is copied and every type that is added."""
+
+
+def programs(ranks: int) -> Iterator[tuple[str, BoxProgram]]:
+    """Of unlike sizes, so that a swapped axis or rank gives other numbers; and their transposes."""
+    shape, wide = (3, 2 * ranks, 4), (8, 16 * ranks, 32)
+    pairs = [(r, (3 * r + 1) % ranks) for r in range(ranks)]
+    made = {
+        "all_to_all": boxes.all_to_all(ranks, shape, 0, 1),
+        "all_to_all in units of 16 bytes": boxes.all_to_all(ranks, wide, 0, 1),
+        "uneven all_to_all": boxes.all_to_all(ranks, (3, 2 * ranks - 1, 4), 0, 1, size=3 * ranks - 2),
+        "all_to_all of the last dim": boxes.all_to_all(ranks, (3, 5, ranks), 1, 2),
+        "all_gather": boxes.all_gather(ranks, shape, 1),
+        "reduce_scatter": boxes.reduce_scatter(ranks, shape, 1),
+        "halo": boxes.copy_halo((4, 3, 5), [Edge(0, ranks, 4 * ranks, 2)]),
+        "halo, not periodic": boxes.copy_halo((4, 3, 5), [Edge(0, ranks, 4 * ranks - 1, 2, periodic=False)]),
+    }
+    if len({to for _, to in pairs}) == ranks:
+        made["permute"] = boxes.permute(ranks, shape, pairs)
+    if ranks % 2 == 0 and ranks > 2:
+        edges = [Edge(0, 2, 8, 1), Edge(1, ranks // 2, 5 * (ranks // 2) - 1, 2)]
+        made["pencil halo"] = boxes.copy_halo((4, 5, 3), edges)
+    for name, program in made.items():
+        yield name, program
+        yield f"{name}, transposed", program.transpose()
+
+
+def blocks(program: BoxProgram, dtype: str, seed: int = 0) -> np.ndarray:
+    """Small whole numbers, whose sums are exact in every type."""
+    x = np.random.default_rng(seed).integers(-7, 8, (program.ranks, *program.shape))
+    return np.asarray(jnp.asarray(x, jnp.dtype(dtype)))
+
+
+def wanted(program: BoxProgram, x: np.ndarray) -> np.ndarray:
+    exact = np.complex128 if np.iscomplexobj(x) else np.float64
+    return np.stack(program.apply([b.astype(exact) for b in x])).astype(x.dtype)
+
+
+def lattice(cells: int, dtype: Any, seed: int = 0) -> tuple[list[Axis], list[jax.Array], jax.Array]:
+    """A whole cube with tails, its particles' displacements [cells], and a field with tails, flat."""
+    axes = [Axis(cells, np.arange(cells), 1, None, tail=1)] * 3
+    keys = jax.random.split(jax.random.key(seed), 4)
+    shape = (cells,) * 3
+    moved = [jax.random.normal(k, shape, dtype) for k in keys[:3]]
+    return axes, moved, jax.random.normal(keys[3], (reduce(mul, (a.extent for a in axes)),), dtype)
+
+
+def painted_by_xla(cells: Cells, values: jax.Array, mesh: jax.Array) -> jax.Array:
+    """As `Paint` of ir.ops.particles does it: a scatter for each of a particle's cells."""
+    shares = [weights(t, "cic") for t in cells.t]
+
+    def add(mesh: jax.Array, at: jax.Array, picked: Any) -> jax.Array:
+        return added(mesh, at, reduce(jnp.multiply, picked(shares)) * values)
+
+    return cells.over(add, mesh)
+
+
+def read_by_xla(cells: Cells, field: jax.Array) -> jax.Array:
+    shares = [weights(t, "cic") for t in cells.t]
+
+    def add(found: jax.Array, at: jax.Array, picked: Any) -> jax.Array:
+        return found + reduce(jnp.multiply, picked(shares)) * taken(field, at)
+
+    return cells.over(add, jnp.zeros_like(cells.t[0]))
