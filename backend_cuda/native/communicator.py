@@ -224,5 +224,8 @@ def bind(mesh: jax.sharding.Mesh, slot_bytes: int = SLOT_BYTES, seconds: float =
     if len({m.slot_bytes for m in members}) > 1:
         raise InternalError(f"processes bind with different slots: {sorted({m.slot_bytes for m in members})}")
     if found is None or any(m.digest != found.digest for m in members):
+        if mode() == "native":
+            hint = f"one version of the sources, of jaxlib and of the compilers everywhere; {MODE}=auto takes lax"
+            raise Diagnostic("run", "processes have different libraries of collectives", hint=hint, where=MODE)
         return None
     return Binding(mesh, found, slot_bytes, seconds, members, store, run)

@@ -4,7 +4,6 @@ Kernels that wait for their peers hang where two devices run them in different o
 not depend on each other as it likes.
 """
 
-import ctypes
 import re
 from typing import Any
 
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from backend_cuda import LaxCollectives
 from backend_cuda.native import NativeCollectives, build
 from backend_cuda.native.communicator import Communicator
 from ir.mesh import Mesh
@@ -20,41 +20,110 @@ from ir.mesh import Mesh
 from .on_gpus import devices, needs_compiler
 
 pytestmark = [needs_compiler, pytest.mark.slow]
-ROW, GPUS = ("row",), 4
+ROW = ("row",)
+COLLECTIVES = r"(?:all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast)"
+SHARD = 256 * 256 * 64 // 4 * 4
+"""Bytes of a device's block of float32 on four devices; on more, blocks are as large."""
 
 
 class Unbound:
     """What a binding says of a mesh of GPUs that nobody has."""
 
+    def __init__(self, gpus: int):
+        self.gpus = gpus
+
     def communicator(self, axes):
-        return Communicator(tuple(axes), GPUS, 0, 64 << 20)
+        return Communicator(tuple(axes), self.gpus, 0, 64 << 20)
 
 
-def body(x):
-    comm = NativeCollectives(Unbound()).opened((x,))  # type: ignore[arg-type]
+def compiled(body: Any, gpus: int, native: bool) -> Any:
+    """A function of blocks, by our collectives or by `jax.lax`'s, compiled for H200s."""
+    made = build.loaded("gpu")
+    if isinstance(made, str):
+        pytest.skip(made)
+    comm = NativeCollectives(Unbound(gpus)) if native else LaxCollectives()  # type: ignore[arg-type]
+
+    def block(x):
+        chain = comm.opened((x,))
+        return chain.closed(body(chain, x, gpus))
+
+    mesh, spec = devices(Mesh.parse(f"row={gpus}")), PartitionSpec("row")
+    shape = (64 * gpus, 64 * gpus, SHARD // 4 // 64 // (64 * gpus))
+    x = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=NamedSharding(mesh, spec))
+    f = jax.jit(jax.shard_map(block, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False))
+    return f.lower(x).compile()
+
+
+def entry(made: Any) -> str:
+    text = made.as_text()
+    assert "is_scheduled=true" in text
+    return text[text.index("ENTRY") :]
+
+
+def called(made: Any) -> list[str]:
+    """Our calls and XLA's collectives, in the order of its schedule."""
+    found = re.findall(
+        rf'custom_call_target="meshbayes_(exchange|all_reduce)"|= [^=]*? ({COLLECTIVES})(?:-start)?\(', entry(made)
+    )
+    return [a or b for a, b in found]
+
+
+def mixed(comm, x, gpus):
     gathered = [comm.all_gather(x[:1, :1] * (i + 1), ROW, 0) for i in range(6)]
     dealt = comm.all_to_all(x, ROW, 0, 1)
     large = comm.all_reduce(x, ROW, "sum")  # XLA's
     small = comm.all_reduce(x[0, 0], ROW, "sum")
-    halo = comm.halo(x, ROW, 0, 2, GPUS, GPUS * x.shape[0])
-    return comm.closed({"gathered": jnp.stack(gathered), "dealt": dealt, "large": large, "small": small, "halo": halo})
+    halo = comm.halo(x, ROW, 0, 2, gpus, gpus * x.shape[0])
+    return {"gathered": jnp.stack(gathered), "dealt": dealt, "large": large, "small": small, "halo": halo}
 
 
 def test_calls_stand_in_the_order_of_the_program():
-    try:
-        library = ctypes.CDLL(str(build.cuda_library()))
-    except build.BuildError as error:
-        pytest.skip(str(error))
-    for name in ("meshbayes_exchange", "meshbayes_all_reduce", "meshbayes_after"):
-        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="CUDA")
-    mesh, spec = devices(Mesh.parse(f"row={GPUS}")), PartitionSpec("row")
-    shape = (256, 256, 64)
-    x = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=NamedSharding(mesh, spec))
-    f = jax.jit(jax.shard_map(body, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False))
-    compiled: Any = f.lower(x).compile()
-    text = compiled.as_text()
-    assert "is_scheduled=true" in text
-    entry = text[text.index("ENTRY") :]
-    found = re.findall(r'custom_call_target="meshbayes_(exchange|all_reduce)"|= [^=]*? (all-reduce-start)\(', entry)
-    assert [a or b for a, b in found] == ["exchange"] * 7 + ["all-reduce-start", "all_reduce", "exchange"]
-    assert compiled.memory_analysis().temp_size_in_bytes < 1e5, "a shard is 4 MB: nothing is packed by XLA"
+    made = compiled(mixed, 4, native=True)
+    assert called(made) == ["exchange"] * 7 + ["all-reduce", "all_reduce", "exchange"]
+    assert made.memory_analysis().temp_size_in_bytes < 1e5, "a shard is 4 MB: nothing is packed by XLA"
+
+
+def moved(comm, x, gpus):
+    """What plans move: a transpose there and back, a halo, what spills, an energy."""
+    y = jnp.sin(comm.all_to_all(x, ROW, 0, 1))
+    back = comm.all_to_all(y, ROW, 1, 0)
+    around = comm.halo(back, ROW, 0, 2, gpus, gpus * x.shape[0])
+    spilt = comm.spill(around * 2, ROW, 0, 2, gpus, x.shape[0], gpus * x.shape[0])
+    energy = comm.all_reduce(jnp.sum(spilt * spilt).reshape(1), ROW, "sum")
+    return {"field": spilt, "energy": energy}
+
+
+@pytest.mark.parametrize("gpus", [4, 8, 16])
+def test_programs_have_our_calls_in_their_order_and_none_of_nccls(gpus):
+    made = compiled(moved, gpus, native=True)
+    assert called(made) == ["exchange"] * 4 + ["all_reduce"]
+    assert not re.search(COLLECTIVES, entry(made))
+
+
+def dealt(comm, x, gpus):
+    return {"field": comm.all_to_all(x, ROW, 0, 1)}
+
+
+def transposed(comm, x, gpus):
+    y = jnp.sin(comm.all_to_all(x, ROW, 0, 1))
+    return {"field": comm.all_to_all(y, ROW, 1, 0)}
+
+
+def stencil(comm, x, gpus):
+    h = comm.halo(x, ROW, 0, 1, gpus, gpus * x.shape[0])
+    return {"field": h[2:] - 2 * h[1:-1] + h[:-2]}
+
+
+@pytest.mark.parametrize(("body", "more"), [(dealt, -0.9), (transposed, 0.0), (stencil, 1.1)])
+def test_temporaries_beside_those_of_lax(body, more):
+    """In blocks. A transpose needs no packed one, and where XLA has room for that, no more; a halo is made in full, where
+    XLA makes its own a part of what reads it."""
+    found = []
+    for native in (True, False):
+        made = compiled(body, 4, native)
+        assert called(made) == (["exchange"] * len(called(made)) if native else called(made)) != []
+        found.append(made.memory_analysis().temp_size_in_bytes)
+    print(
+        f"\n{body.__name__} of {SHARD / 1e6:.1f} MB: temporaries {found[0] / 1e6:.2f} MB, lax {found[1] / 1e6:.2f} MB"
+    )
+    assert found[0] <= found[1] + more * SHARD
