@@ -1,12 +1,15 @@
 """How a plan runs: lowering to one SPMD program with explicit collectives."""
 
-from .lax_collectives import LaxCollectives
+from .lax_collectives import LAX, LaxCollectives
 from .lower import lower
+from .native import collectives_of
 from .options import compiler_options, hasty_options, quick_options
 from .spmd import device_mesh, gather, spec, spmd, store, stored_shape
 
 __all__ = [
+    "LAX",
     "LaxCollectives",
+    "collectives_of",
     "compiler_options",
     "device_mesh",
     "gather",

@@ -7,7 +7,8 @@ layouts are the business of `reshard`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,19 @@ class LaxCollectives:
     XLA orders these by itself. An implementation that has to order its calls does so by what `opened`, `carried` and
     `resume` hand about; these know of nothing to hand.
     """
+
+    name = "jax.lax"
+
+    def chained(self, f: Callable[..., Any], loops: bool = False) -> Callable[..., Any]:
+        """`f` of blocks as one trace, in which all that takes its collectives from these is ordered.
+
+        loops: whether it calls them inside of JAX's loops and branches (and `vmap` then only by the one here).
+        """
+        return f
+
+    def vmap(self, f: Callable[..., Any], axis: int) -> Callable[..., Any]:
+        """`f` inside of such a trace, of a batch along an axis of all that it takes and gives."""
+        return jax.vmap(f, axis, axis)
 
     def opened(self, blocks: Sequence[jax.Array]) -> LaxCollectives:
         """The collectives of a trace that begins, which take their turn after `blocks`; in one that has begun, self."""
@@ -98,6 +112,9 @@ class LaxCollectives:
     def pass_on(self, left: jax.Array, right: jax.Array, axes: Axes, parts: int) -> tuple[jax.Array, jax.Array]:
         """Hands an array to each neighbour on the ring, and gives what these hand on: (the left one's, the right's)."""
         return _from_neighbours(right, left, axes, parts)
+
+
+LAX = LaxCollectives()
 
 
 def _real(axes: Axes, parts: int, extent: int, size: int) -> jax.Array | int:

@@ -26,7 +26,7 @@ from ir.plan import Plan
 from ir.strategy import Strategy
 
 from .fuse import fuse_transforms, take_factors
-from .lax_collectives import LaxCollectives, wrap
+from .lax_collectives import LAX, LaxCollectives, wrap
 from .reshard import attach_halo, reshard, take_in
 
 BlockFunction = Callable[..., dict[str, jax.Array]]
@@ -44,7 +44,7 @@ def lower(
     reproducible: sums, contractions and pullbacks of elementwise ops have the same bits on every mesh. Each split one
     then performs two small all-reduces of its own, beyond those that the plan prices (`ir.grid_sum`).
     """
-    comm = comm or LaxCollectives()
+    comm = comm or LAX
     program = take_factors(fuse_transforms(plan.applied(program), plan), plan)
 
     def run(*blocks: jax.Array) -> dict[str, jax.Array]:
@@ -155,9 +155,10 @@ def compute(
     comm: LaxCollectives | None = None,
 ) -> tuple[jax.Array, ...]:
     """A node's result blocks from operand blocks that lie in its strategy's layouts; what spills is still on them."""
-    types, exchange = tuple(v.type for v in node.results), (comm or LaxCollectives()).pass_on
+    types, comm = tuple(v.type for v in node.results), comm or LAX
     split, renames = strategy.split, node.op.renames() | {old: new for new, old in node.op.follows().items()}
-    place = Place(node.types, types, split, plan.mesh, renames, reproducible, strategy.method, exchange)
+    calls = strategy.method, comm.pass_on, comm.all_reduce
+    place = Place(node.types, types, split, plan.mesh, renames, reproducible, *calls)
     beyond = {(i, m.source): 2 * m.width for i, m in node.op.spills(node.types, strategy)}
     with jax.named_scope(node.op.name):
         made = node.op.local(place, *blocks)

@@ -14,6 +14,7 @@ changes nothing ("pre-rounding": Demmel and Nguyen, IEEE Trans. Comput. 64, 2015
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,21 @@ _SMALLEST = -800
 """Terms below 2^-800 count as zero: the finer grid is still of normal numbers."""
 
 
-def grid_sum(terms: jax.Array, axes: tuple[int, ...], mesh_axes: tuple[str, ...], count: int) -> jax.Array:
+AllReduce = Callable[[jax.Array, tuple[str, ...], str], jax.Array]
+"""`f(x, mesh axes, "sum" or "max")`."""
+
+
+def lax_all_reduce(x: jax.Array, mesh_axes: tuple[str, ...], kind: str) -> jax.Array:
+    return {"sum": lax.psum, "max": lax.pmax}[kind](x, mesh_axes)
+
+
+def grid_sum(
+    terms: jax.Array,
+    axes: tuple[int, ...],
+    mesh_axes: tuple[str, ...],
+    count: int,
+    all_reduce: AllReduce = lax_all_reduce,
+) -> jax.Array:
     """float64: real `terms` summed over array axes and over mesh axes, equal on all of their devices.
 
     count: a bound on the terms of one result, those of all devices together. Infinities and NaN give what they would
@@ -36,7 +51,7 @@ def grid_sum(terms: jax.Array, axes: tuple[int, ...], mesh_axes: tuple[str, ...]
     real = jnp.where(finite, terms, np.float64(0))
     largest = jnp.max(jnp.abs(real), axis=axes, keepdims=True)
     if mesh_axes:
-        largest = lax.pmax(largest, mesh_axes)
+        largest = all_reduce(largest, mesh_axes, "max")
     bits = _MANTISSA - math.ceil(math.log2(max(count, 1)))  # a rounded term has so many
     exponent = lax.bitcast_convert_type(largest, jnp.int64) >> np.int64(_MANTISSA)
     above = jnp.maximum(exponent - np.int64(_BIAS), np.int64(_SMALLEST)) + np.int64(1)  # largest < 2^above
@@ -46,7 +61,7 @@ def grid_sum(terms: jax.Array, axes: tuple[int, ...], mesh_axes: tuple[str, ...]
     strange = jnp.where(finite, np.float64(0), terms)
     sums = jnp.stack([jnp.sum(x, axis=axes) for x in (coarse, fine, strange)])
     if mesh_axes:
-        sums = lax.psum(sums, mesh_axes)
+        sums = all_reduce(sums, mesh_axes, "sum")
     above = above.reshape(sums.shape[1:])
     whole = sums[0] * _power(above - np.int64(bits)) + sums[1] * _power(above - np.int64(2 * bits + 1))
     return whole + sums[2]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .dims import TensorType
-from .grid_sum import grid_sum
+from .grid_sum import AllReduce, grid_sum, lax_all_reduce
 from .layout import Axes, block
 from .mesh import Mesh
 
@@ -21,7 +21,8 @@ class Place:
     `split` is by the operands' dim names; a dim that the op renames is split alike under both names. Without a split
     every offset is the integer 0, and no mesh is needed. `reproducible`: sums have the same bits on every mesh.
     `method` is the strategy's. `exchange(left, right, axes, parts)` hands arrays to the neighbours along axes and gives
-    those that they hand on: what `Op.passes` declares goes through it.
+    those that they hand on: what `Op.passes` declares goes through it. `all_reduce(x, axes, kind)` is that of
+    reproducible sums, by default `jax.lax`'s.
     """
 
     def __init__(
@@ -34,11 +35,12 @@ class Place:
         reproducible: bool = False,
         method: str = "",
         exchange: Callable[[Any, Any, Axes, int], tuple[Any, Any]] | None = None,
+        all_reduce: AllReduce = lax_all_reduce,
     ):
         self.operands, self.results, self.mesh = tuple(operands), tuple(results), mesh or Mesh()
         self.sizes = {d.name: d.size for t in (*operands, *results) for d in t.dims}
         self.split, self.reproducible = dict(split or {}), reproducible
-        self.method, self.exchange = method, exchange
+        self.method, self.exchange, self.all_reduce = method, exchange, all_reduce
         for old, new in (renames or {}).items():
             if old in self.split:
                 self.split[new] = self.split[old]
@@ -104,7 +106,8 @@ class Place:
             real, imaginary = (self.sum(f(array), names, over, "float64") for f in (jnp.real, jnp.imag))
             return jax.lax.complex(real, imaginary).astype(dtype)
         held = tuple(axis for d in over for axis in self.split.get(d, ()))
-        whole = grid_sum(array, axes, held, math.prod(self.sizes[d] for d in over)).astype(dtype)
+        count = math.prod(self.sizes[d] for d in over)
+        whole = grid_sum(array, axes, held, count, self.all_reduce).astype(dtype)
         return jnp.where(jax.lax.axis_index(held) == 0, whole, jnp.zeros((), dtype)) if held else whole
 
 

@@ -120,7 +120,7 @@ def check_devices(count: int, where: str) -> None:
 
 
 def compile_only(program: Program, plan: Plan) -> Compiled:
-    """Lowers and compiles a planned program for virtual CPU devices without running it.
+    """Lowers and compiles a planned program for virtual CPU devices without running it, with `jax.lax`'s collectives.
 
     The devices must be there: `XLA_FLAGS=--xla_force_host_platform_device_count=N` before JAX starts. Raises
     `Diagnostic` for more than 256 of them, or fewer than the mesh needs.
@@ -129,7 +129,8 @@ def compile_only(program: Program, plan: Plan) -> Compiled:
     cpus = jax.devices("cpu")
     with jax.default_device(cpus[0]):
         start = time.perf_counter()
-        lowered = Executable(program, plan, backend.device_mesh(plan.mesh, cpus)).lowered()
+        devices = backend.device_mesh(plan.mesh, cpus)
+        lowered = Executable(program, plan, devices, given_collectives=backend.LAX).lowered()
         middle = time.perf_counter()
         with jax.enable_x64(True):
             compiled = lowered.compile()

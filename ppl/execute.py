@@ -19,17 +19,25 @@ from ir.plan import Plan
 
 @dataclass(frozen=True, eq=False)
 class Executable:
-    """A program with its plan and the devices of its mesh; `reproducible`: see `backend_cuda.lower`."""
+    """A program with its plan and the devices of its mesh; `reproducible`: see `backend_cuda.lower`.
+
+    given_collectives: how the devices communicate; None: as MESHBAYES_COLLECTIVES says.
+    """
 
     program: Program
     plan: Plan
     devices: jax.sharding.Mesh
     reproducible: bool = False
+    given_collectives: backend.LaxCollectives | None = None
+
+    @cached_property
+    def collectives(self) -> backend.LaxCollectives:
+        return self.given_collectives or backend.collectives_of(self.devices)
 
     @cached_property
     def block(self) -> Any:
         """The function of one device's blocks (see `backend_cuda.lower`)."""
-        return backend.lower(self.program, self.plan, reproducible=self.reproducible)
+        return backend.lower(self.program, self.plan, self.collectives, self.reproducible)
 
     @cached_property
     def mesh_bound(self) -> list[str]:
@@ -49,7 +57,8 @@ class Executable:
     @cached_property
     def whole(self) -> Any:
         """The function of stored arrays, in the order of the inputs; trace it inside `jax.enable_x64(True)`."""
-        return backend.spmd(self.block, self.plan.mesh, self.devices, self.in_specs, self.out_specs)
+        f = self.collectives.chained(self.block)
+        return backend.spmd(f, self.plan.mesh, self.devices, self.in_specs, self.out_specs)
 
     @cached_property
     def options(self) -> dict[str, str]:

@@ -113,6 +113,7 @@ def write_inputs(
         "data": {n: _kind(x) for n, x in bound.data.items() if n not in bound.fixed},
         "fixed": {n: bound.data[n].item() if not bound.data[n].shape else _kind(bound.data[n]) for n in bound.fixed},
         "machine": machine(posterior),
+        "collectives": gradient.collectives.name,
         "versions": installed_versions(),
         "started": now(),
         **facts,

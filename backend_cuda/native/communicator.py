@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import socket
+import threading
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -107,6 +108,7 @@ class Binding:
     segments: list[Segments] = field(default_factory=list)
     """Of all communicators."""
     resets: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
     def processes(self) -> np.ndarray:
@@ -127,9 +129,10 @@ class Binding:
         That is where a group has more than 64 ranks or spans machines.
         """
         key = tuple(a for a in self.mesh.axis_names if a in axes)
-        if key not in self.communicators:
-            self.communicators[key] = self._connect(key)
-        return self.communicators[key]
+        with self.lock:
+            if key not in self.communicators:
+                self.communicators[key] = self._connect(key)
+            return self.communicators[key]
 
     def _connect(self, axes: Axes) -> Communicator | None:
         groups = self.groups(axes)

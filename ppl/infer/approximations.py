@@ -124,6 +124,7 @@ class CurvatureOptions(Approximate):
     warmup: int = 1
     name: ClassVar[str] = "laplace"
     objective: ClassVar[str | None] = "log_evidence"
+    forward: ClassVar[bool] = True
 
     def fit(self, space: Space, target: Target) -> DenseLaplace | LanczosLaplace:
         packed = [s.name for s in space.sites] == [PACKED]
@@ -234,6 +235,7 @@ class MgviOptions(Approximate):
     name: ClassVar[str] = "mgvi"
     objective: ClassVar[str | None] = "mean_lp"
     informed: ClassVar[bool] = True
+    forward: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -169,7 +169,7 @@ class Trajectories:
         ended = State(last.position, last.gradient, last.log_density, carry.step)
         draws = carry.draws
         if afterwards:
-            draws = jax.vmap(collect, 1, 1)({n: x[:, : length // thin] for n, x in draws.items()})
+            draws = space.collectives.vmap(collect, 1)({n: x[:, : length // thin] for n, x in draws.items()})
         told = Info(*(carry.info[:, :length, i] for i in range(len(Info._fields))))
         told = told._replace(**{n: getattr(told, n).astype(t) for n, t in KINDS.items()})
         return Block(Chains(ended, carry.adapt), draws, told, none > 0)

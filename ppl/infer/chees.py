@@ -125,7 +125,7 @@ class Chees:
         info = CheesInfo(real, real, whole > 0, real, real, whole, real, real)
         carry = _Carry(state, jnp.int32(0), draws, info)
         carry = lax.while_loop(lambda c: c.done < limit, advance, carry)
-        draws = jax.vmap(collect, 1, 1)(carry.draws) if afterwards else carry.draws
+        draws = space.collectives.vmap(collect, 1)(carry.draws) if afterwards else carry.draws
         return Block(carry.chains, draws, carry.info, jnp.zeros(space.chains, bool))
 
     def _chance(self, chain_key: Key, chains: Chains) -> _Chance:

@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from .fisher import DiagonalEstimate, FisherDiagonal, Windowed, Windows
 from .leapfrog import when
@@ -79,8 +78,7 @@ class Pool:
 
     def largest(self, x: jax.Array) -> jax.Array:
         """[C]: the largest of scalars."""
-        one = jnp.max(x)
-        return jnp.broadcast_to(lax.pmax(one, self.space.chain_axes) if self.space.chain_axes else one, x.shape)
+        return jnp.broadcast_to(self.space.over_chains(jnp.max(x), "max"), x.shape)
 
     @property
     def shares(self) -> jax.Array:

@@ -53,7 +53,8 @@ def space_of(gradient: Executable, only: Sequence[str] | None = None, spectra: S
         sites.append(site)
     reduce_axes = tuple(a for a in plan.mesh.names if a in split)
     spectra = spectra.among([s.name for s in sites]) if spectra is not None else None
-    return Space(tuple(sites), chains, reduce_axes, chain_axes, gradient.reproducible, spectra)
+    collectives = gradient.collectives
+    return Space(tuple(sites), chains, reduce_axes, chain_axes, gradient.reproducible, spectra, collectives)
 
 
 def site_of(name: str, t: TensorType, layout: Layout, mesh: Mesh) -> Site:
@@ -296,7 +297,8 @@ class Engine:
         draws = {n: P(s[0] if len(s) else None, None, *s[1:]) for n, s in self.draw_specs().items()}
         info = self.options.info(*(chain for _ in self.options.info._fields))
         needs = chain if Needs(self.gradient).names else ()
-        whole = backend.spmd(self._body, mesh, devices, specs, Block(state, draws, info, chain, needs))
+        body = self._body if self.options.forward else self.gradient.collectives.chained(self._body, loops=True)
+        whole = backend.spmd(body, mesh, devices, specs, Block(state, draws, info, chain, needs))
         return jax.jit(whole, donate_argnums=(1,), compiler_options=self._options)
 
     def draw_specs(self) -> dict[str, P]:

@@ -75,7 +75,8 @@ def coordinate_space(metric: Executable, latents: Space, site_of: Callable[..., 
         sites.append(site_of(i.name.removeprefix(COTANGENT), i.type, layout, plan.mesh))
     split = {a for site in sites for axes in site.split for a in axes}
     reduce_axes = tuple(a for a in plan.mesh.names if a in split)
-    return Space(tuple(sites), latents.chains, reduce_axes, latents.chain_axes)
+    chains, axes, collectives = latents.chains, latents.chain_axes, latents.collectives
+    return Space(tuple(sites), chains, reduce_axes, axes, collectives=collectives)
 
 
 def parts_of(made: dict[str, jax.Array]) -> tuple[Vector, Vector, Vector]:

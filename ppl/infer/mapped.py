@@ -65,13 +65,14 @@ class Mapped:
     def _jitted(self) -> Any:
         inputs = self.executable.program.inputs
         mapped = [i.name in self.over for i in inputs]
+        block = self.executable.collectives.chained(self.executable.block)
 
         def body(*blocks: jax.Array) -> dict[str, jax.Array]:
             moved = tuple(jnp.moveaxis(b, self.axis, 0) for b, m in zip(blocks, mapped, strict=True) if m)
 
             def one(entries: tuple[jax.Array, ...]) -> dict[str, jax.Array]:
                 left = iter(entries)
-                return self.executable.block(*(next(left) if m else b for b, m in zip(blocks, mapped, strict=True)))
+                return block(*(next(left) if m else b for b, m in zip(blocks, mapped, strict=True)))
 
             return {n: jnp.moveaxis(x, 0, self.axis) for n, x in jax.lax.map(one, moved).items()}
 

@@ -191,7 +191,7 @@ class Mclmc:
         carry = lax.while_loop(lambda k: k.round <= limit * gradients, advance, carry)
         walk = carry.walk
         walk = walk._replace(state=walk.state._replace(step=first_step + limit.astype(jnp.uint32)))
-        draws = jax.vmap(collect, 1, 1)(carry.draws) if afterwards else carry.draws
+        draws = space.collectives.vmap(collect, 1)(carry.draws) if afterwards else carry.draws
         told = MclmcInfo(*(carry.info[..., i] for i in range(len(MclmcInfo._fields))))
         told = told._replace(leapfrogs=told.leapfrogs.astype(jnp.int32), divergent=told.divergent > 0)
         return Block(walk, draws, told, jnp.zeros(c, bool))

@@ -65,7 +65,7 @@ class Needs:
         most = jnp.max(jnp.where(over, rows, -np.inf), axis=1, initial=-np.inf)
         layout = plan.output_layout(program, name)
         axes = tuple(a for d, split in layout.splits if d != CHAIN for a in split)
-        return lax.pmax(most, axes) if axes else most
+        return self.gradient.collectives.all_reduce(most, axes, "max") if axes else most
 
 
 @dataclass(eq=False)

@@ -56,6 +56,8 @@ class Common:
     """Whether, without a warm-up, it goes on from a handover as it would have from its own warm-up."""
     fits: ClassVar[bool] = False
     """Whether its draws come from an approximation: states between its blocks are then no draws of the posterior."""
+    forward: ClassVar[bool] = False
+    """Whether it takes forward derivatives of the target: its collectives are then `jax.lax`'s."""
     informed: ClassVar[bool] = False
     """Whether it is made by `method_informed`, with the Fisher information of the model."""
     pooled: ClassVar[bool] = False

@@ -295,7 +295,7 @@ class Smc:
 
     def _gather(self, x: jax.Array) -> jax.Array:
         axes = self.space.chain_axes
-        return lax.all_gather(x, axes, axis=0, tiled=True) if axes else x
+        return self.space.collectives.all_gather(x, axes, 0) if axes else x
 
 
 def _apart(tree: Any) -> Any:

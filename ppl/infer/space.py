@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from backend_cuda import LAX, LaxCollectives
 from ir import counter, exact
 from ir.grid_sum import grid_sum
 from ir.together import sum_together
@@ -100,6 +101,7 @@ class Space:
                   `ir.exact`, `ir.grid_sum`). `dots` costs about 2.5 ns of a CPU an element and product (plain: 1.5 to 2
                   for all of a call together), and 153 int64 a product and chain in the all-reduce.
     spectra:      the sites that have a planned transform, where a metric of plane waves was asked for.
+    collectives:  what devices communicate by, the same as in the target.
     """
 
     sites: tuple[Site, ...]
@@ -108,6 +110,7 @@ class Space:
     chain_axes: tuple[str, ...] = ()
     reproducible: bool = False
     spectra: Spectra | None = None
+    collectives: LaxCollectives = LAX
 
     @classmethod
     def single(cls, sites: Mapping[str, Sequence[int]], chains: int = 1, dtype: str = "float64") -> Space:
@@ -141,10 +144,10 @@ class Space:
         terms = [[_wide(a[s.name]) * _wide(b[s.name]) for a, b in pairs] for s in self.sites]
         if not self.reproducible:
             sums = (self.owned(s, jnp.stack(sum_together(t))) for s, t in zip(self.sites, terms, strict=True))
-            return self._all_reduce(reduce(jnp.add, sums))
+            return self.all_reduce(reduce(jnp.add, sums))
         # Copies of a site on other devices are zero terms, not zero sums: every sum of a site is then made alike.
         owned = [[self.owned(s, x) for x in t] for s, t in zip(self.sites, terms, strict=True)]
-        return exact.total(self._all_reduce(exact.accumulate(owned))).T
+        return exact.total(self.all_reduce(exact.accumulate(owned))).T
 
     def inner(self, pairs: Sequence[tuple[Vector, Vector]]) -> list[jax.Array]:
         """float64[C, *n, *m] of each pair: the inner products of every a_i with every b_j, in one all-reduce for all.
@@ -155,7 +158,7 @@ class Space:
         if self.reproducible:
             return self._inner_exactly(pairs)
         sums = [sum(self.owned(s, _outer(s, a[s.name], b[s.name])) for s in self.sites) for a, b in pairs]
-        flat = self._all_reduce(jnp.concatenate([x.reshape(-1) for x in sums]))
+        flat = self.all_reduce(jnp.concatenate([x.reshape(-1) for x in sums]))
         ends = np.cumsum([x.size for x in sums])
         return [flat[end - x.size : end].reshape(x.shape) for end, x in zip(ends, sums, strict=True)]
 
@@ -166,7 +169,7 @@ class Space:
             shapes.append(products[0].shape[: products[0].ndim - len(self.sites[0].shape)])
             terms = [x.reshape(-1, *s.local) for s, x in zip(self.sites, products, strict=True)]
             found.append(exact.accumulate([[self.owned(s, x)] for s, x in zip(self.sites, terms, strict=True)]))
-        flat = exact.total(self._all_reduce(jnp.concatenate(found)))
+        flat = exact.total(self.all_reduce(jnp.concatenate(found)))
         ends = np.cumsum([len(x) for x in found])
         return [flat[end - len(x) : end].reshape(n) for end, x, n in zip(ends, found, shapes, strict=True)]
 
@@ -174,9 +177,12 @@ class Space:
         """[...]: x[C, ...] summed over all chains, those on other devices included."""
         if self.reproducible:
             count = self.chains * int(lax.psum(1, self.chain_axes) if self.chain_axes else 1)
-            return grid_sum(x, (0,), self.chain_axes, count).astype(x.dtype)
-        one = jnp.sum(x, axis=0)
-        return lax.psum(one, self.chain_axes) if self.chain_axes else one
+            return grid_sum(x, (0,), self.chain_axes, count, self.collectives.all_reduce).astype(x.dtype)
+        return self.over_chains(jnp.sum(x, axis=0), "sum")
+
+    def over_chains(self, x: jax.Array, kind: str) -> jax.Array:
+        """The "sum", "max" or "min" of what the devices that split the chains hold."""
+        return self.collectives.all_reduce(x, self.chain_axes, kind) if self.chain_axes else x
 
     def all_finite(self, vector: Vector) -> jax.Array:
         """bool[chains]: whether every element on every device is finite (one all-reduce)."""
@@ -184,7 +190,7 @@ class Space:
         bad = jnp.zeros(self.chains, bool)
         for value in vector.values():
             bad = bad | jnp.any(~jnp.isfinite(value), axis=range(1, value.ndim))
-        return self._all_reduce(bad.astype(jnp.int32)) == 0
+        return self.all_reduce(bad.astype(jnp.int32)) == 0
 
     def normal(self, key: counter.Key, purpose: jax.Array | int) -> Vector:
         """Standard normal noise, zero on padding; `key` holds one key, or one per local chain (the chain is in it).
@@ -248,9 +254,10 @@ class Space:
             kept[site.name] = value if real is None else jnp.where(real, value, jnp.asarray(fill, value.dtype))
         return kept
 
-    def _all_reduce(self, partial: jax.Array) -> jax.Array:
+    def all_reduce(self, partial: jax.Array) -> jax.Array:
+        """The sum over the devices that split anything but chains."""
         with jax.named_scope(OWN_SUMS):
-            return lax.psum(partial, self.reduce_axes) if self.reduce_axes else partial
+            return self.collectives.all_reduce(partial, self.reduce_axes, "sum") if self.reduce_axes else partial
 
     def owned(self, site: Site, partial: jax.Array) -> jax.Array:
         """`partial`, or zero on the devices that hold a second copy of the site."""

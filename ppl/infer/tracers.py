@@ -74,8 +74,7 @@ class Tracers:
         if self.projected and not self.space.reproducible:
             sums = [self._project(site, position[site.name]) for site in self.projected]
             own.append(sum(sums[1:], sums[0]))
-        found = jnp.concatenate(own, axis=1)
-        found = lax.psum(found, self.space.reduce_axes) if self.space.reduce_axes else found
+        found = self.space.all_reduce(jnp.concatenate(own, axis=1))
         if not (self.projected and self.space.reproducible):
             return found
         space = replace(self.space, sites=self.projected)
