@@ -41,7 +41,7 @@ def serves(comm: Communicator | None, program: BoxProgram, dtype: np.dtype) -> b
     if comm is None:
         return False
     for p in (program, program.transpose()):
-        found = scheduled(p, dtype.itemsize)
+        found = scheduled(p, dtype.itemsize, comm.piece_bytes)
         if found is None or found.slot_bytes > comm.slot_bytes or (found.unit == 0 and dtype.name not in ADDED):
             return False
     return True
@@ -55,7 +55,7 @@ def exchange(comm: Communicator, program: BoxProgram, x: jax.Array, token: jax.A
 
     @custom_vmap
     def call(x: jax.Array, token: jax.Array) -> Call:
-        found = scheduled(program, x.dtype.itemsize)
+        found = scheduled(program, x.dtype.itemsize, comm.piece_bytes)
         assert found is not None
         return _exchange(comm, program, found, x, token)
 

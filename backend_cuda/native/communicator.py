@@ -25,6 +25,7 @@ import numpy as np
 from ir.errors import Diagnostic, InternalError
 
 from .build import MODE, Library, library, mode
+from .rounds import PIECE_BYTES
 from .schedule import MAX_RANKS
 from .segments import DeviceSegments, HostSegments, Refused, Segments
 
@@ -90,6 +91,8 @@ class Communicator:
     ranks: int
     handle: int
     slot_bytes: int
+    piece_bytes: int = 0
+    """Bytes of a round (see `schedule`); 0: one round, as on GPUs."""
 
 
 @dataclass(eq=False)
@@ -164,7 +167,8 @@ class Binding:
                 made.unlink(name)  # all have it mapped, or nobody will: nothing stays, even if a process dies now
         self._together(f"{key}/probe", segments[0].probe)
         self.segments.append(segments[0])
-        return Communicator(axes, groups.shape[1], segments[0].handle, self.slot_bytes)
+        on_cpu = self.mesh.devices.flat[0].platform == "cpu"
+        return Communicator(axes, groups.shape[1], segments[0].handle, self.slot_bytes, PIECE_BYTES if on_cpu else 0)
 
     def _segments(self) -> Segments:
         if self.mesh.devices.flat[0].platform == "cpu":

@@ -65,10 +65,10 @@ ffi::Error no_such(ffi::DataType type) {
 
 // A rank's exchange of blocks of a type: `unit` is the number of bytes that are copied at once, 0 where sources are added.
 Status exchange_at(Endpoint& at, uint32_t call, std::chrono::milliseconds limit, int64_t unit, ffi::DataType type, const int64_t* words,
-                   const void* x, void* y) {
+                   int64_t rounds, int64_t round_words, const void* x, void* y) {
   auto run = [&](auto zero) {
     using T = decltype(zero);
-    return exchange(at, call, limit, words, static_cast<const T*>(x), static_cast<T*>(y));
+    return exchange(at, call, limit, words, static_cast<const T*>(x), static_cast<T*>(y), rounds, round_words);
   };
   switch (unit) {
     case 1: return run(Unit<1>{});
@@ -87,9 +87,9 @@ Status exchange_at(Endpoint& at, uint32_t call, std::chrono::milliseconds limit,
   }
 }
 
-// The row of int64 words of a rank, kept as pairs of int32.
-const int64_t* row_of(const ffi::Buffer<ffi::S32>& table, int rank) {
-  return reinterpret_cast<const int64_t*>(table.typed_data()) + rank * (table.dimensions()[1] / 2);
+// The int64 words of a rank, kept as pairs of int32: a row for each round.
+const int64_t* rows_of(const ffi::Buffer<ffi::S32>& table, int rank) {
+  return reinterpret_cast<const int64_t*>(table.typed_data()) + rank * table.dimensions()[1] * (table.dimensions()[2] / 2);
 }
 
 // y = the rank's pulls of everybody's x.
@@ -97,7 +97,8 @@ ffi::Error exchange_impl(ffi::Buffer<ffi::S32> place, ffi::Buffer<ffi::S32> tabl
                          ffi::Result<ffi::AnyBuffer> y, ffi::Result<ffi::Buffer<ffi::F32>> token, int64_t handle, int64_t call, int64_t unit) {
   if (unit == 0 && !adds(x.element_type())) return no_such(x.element_type());
   return at_endpoint(handle, place, token, [&](Endpoint& at, std::chrono::milliseconds limit) {
-    return exchange_at(at, static_cast<uint32_t>(call), limit, unit, x.element_type(), row_of(table, at.view.rank), x.untyped_data(), y->untyped_data());
+    return exchange_at(at, static_cast<uint32_t>(call), limit, unit, x.element_type(), rows_of(table, at.view.rank), table.dimensions()[1],
+                       table.dimensions()[2] / 2, x.untyped_data(), y->untyped_data());
   });
 }
 
@@ -158,7 +159,8 @@ ffi::Error virtual_exchange_impl(ffi::Buffer<ffi::S32> table, ffi::AnyBuffer x, 
                                  int64_t unit) {
   if (unit == 0 && !adds(x.element_type())) return no_such(x.element_type());
   return at_all(handle, static_cast<int>(table.dimensions()[0]), x, y, [&](Endpoint& at, auto limit, const void* from, void* to) {
-    return exchange_at(at, static_cast<uint32_t>(call), limit, unit, x.element_type(), row_of(table, at.view.rank), from, to);
+    return exchange_at(at, static_cast<uint32_t>(call), limit, unit, x.element_type(), rows_of(table, at.view.rank), table.dimensions()[1],
+                       table.dimensions()[2] / 2, from, to);
   });
 }
 

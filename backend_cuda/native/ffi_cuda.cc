@@ -70,7 +70,7 @@ ffi::Error exchange_impl(void* stream, int32_t device, ffi::Buffer<ffi::S32> pla
                          int64_t call, int64_t unit) {
   Type type;
   if (!type_of(unit, x.element_type(), &type)) return no_such(x.element_type());
-  return error_of(launch_exchange(call_of(stream, device, place, x, y, token, handle, call), type, table.typed_data(), table.dimensions()[1] / 2));
+  return error_of(launch_exchange(call_of(stream, device, place, x, y, token, handle, call), type, table.typed_data(), table.dimensions()[2] / 2));
 }
 
 ffi::Error all_reduce_impl(void* stream, int32_t device, ffi::Buffer<ffi::S32> place, ffi::Buffer<ffi::F32>, ffi::AnyBuffer x,
@@ -93,7 +93,7 @@ ffi::Error virtual_exchange_impl(void* stream, int32_t device, ffi::Buffer<ffi::
   Type type;
   if (!type_of(unit, x.element_type(), &type)) return no_such(x.element_type());
   return error_of(launch_virtual_exchange(virtual_call(stream, device, x, y, handle, call), static_cast<int>(table.dimensions()[0]), type,
-                                          table.typed_data(), table.dimensions()[1] / 2));
+                                          table.typed_data(), table.dimensions()[2] / 2));
 }
 
 ffi::Error virtual_all_reduce_impl(void* stream, int32_t device, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> y, int64_t handle, int64_t call,

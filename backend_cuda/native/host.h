@@ -82,10 +82,9 @@ inline Status wait_for_all(const View& v, uint32_t epoch, uint32_t call, std::ch
 
 // --- the calls ---
 
-// Stage, signal, wait, finish: what every collective of a rank is. `meanwhile` needs nobody.
+// Stage, signal, wait, finish: what every collective of a rank is, or a round of one. `meanwhile` needs nobody.
 template <class Stage, class Meanwhile, class Finish>
 Status run_call(Endpoint& at, uint32_t call, std::chrono::milliseconds limit, Stage stage, Meanwhile meanwhile, Finish finish) {
-  std::lock_guard<std::mutex> lock(at.busy);
   const View& v = at.view;
   if (Status s = aborted(v); s != Status::kOk) return s;
   uint32_t epoch = ++v.header(v.rank)->epoch;
@@ -100,21 +99,29 @@ Status run_call(Endpoint& at, uint32_t call, std::chrono::milliseconds limit, St
   return Status::kOk;
 }
 
+// In rounds, each with `words` words of its own: small ones stay in the cache.
 template <class T>
-Status exchange(Endpoint& at, uint32_t call, std::chrono::milliseconds limit, const int64_t* words, const T* x, T* y) {
+Status exchange(Endpoint& at, uint32_t call, std::chrono::milliseconds limit, const int64_t* words, const T* x, T* y,
+                int64_t rounds = 1, int64_t round_words = 0) {
   const View& v = at.view;
-  Program program{words};
-  if (words[3] > v.slot_bytes) return Status::kTooLarge;
-  return run_call(
-      at, call, limit, [&](uint32_t e) { program.stage(v, e, x, 0, 1); },
-      [&](uint32_t e) { program.pull(v, e, x, y, false, 0, 1); },
-      [&](uint32_t e) { program.pull(v, e, x, y, true, 0, 1); });
+  std::lock_guard<std::mutex> lock(at.busy);
+  for (int64_t r = 0; r < rounds; ++r) {
+    Program program{words + r * round_words};
+    if (program.words[3] > v.slot_bytes) return Status::kTooLarge;
+    Status s = run_call(
+        at, call, limit, [&](uint32_t e) { program.stage(v, e, x, 0, 1); },
+        [&](uint32_t e) { program.pull(v, e, x, y, false, 0, 1); },
+        [&](uint32_t e) { program.pull(v, e, x, y, true, 0, 1); });
+    if (s != Status::kOk) return s;
+  }
+  return Status::kOk;
 }
 
 template <class T, template <class> class Op>
 Status all_reduce(Endpoint& at, uint32_t call, std::chrono::milliseconds limit, const Order& order, const T* x, T* y, int64_t n) {
   const View& v = at.view;
   if (n * static_cast<int64_t>(sizeof(T)) > v.slot_bytes) return Status::kTooLarge;
+  std::lock_guard<std::mutex> lock(at.busy);
   return run_call(
       at, call, limit, [&](uint32_t e) { copy_run(reinterpret_cast<T*>(v.slot(v.rank, e)), 1, x, 1, n); },
       [](uint32_t) {},

@@ -1,7 +1,8 @@
 """From a box program to the tables that the compiled core reads: what each rank stages, and where it pulls from.
 
 A rank packs each distinct range that others want of it into its slot, one behind the other. Its result is cut into
-boxes that do not overlap, each with the list of its sources, so that every element is written once, by one worker.
+boxes that do not overlap, each with the list of its sources, so that every element is written once, by one worker. A
+large program that only copies may do so in several rounds (`rounds.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .boxes import BoxProgram, Shape
+from .rounds import cut
 
 MAX_RANKS, MAX_DIMS, MAX_SIZE = 64, 6, 1 << 31  # kMaxRanks, kMaxDims and Box of core.h
 OWN = -1
@@ -48,36 +50,69 @@ class Pull(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """A program in tables: one row of words per rank, as core.h's `Program` reads them."""
+    """A program in tables: one row of words per rank and round, as core.h's `Program` reads them."""
 
     words: np.ndarray
-    """int64[rank, word]."""
+    """int64[rank, round, word]."""
     unit: int
     """Bytes that are copied at once; 0 where sources are added and the data type counts."""
     slot_bytes: int
-    """The most that a rank stages."""
+    """The most that a rank stages in a round."""
 
 
-def schedule(program: BoxProgram, itemsize: int) -> Schedule | None:
-    """The tables, or None beyond the core's 64 ranks, boxes of six strided dims and of 2^31 elements."""
+class Round(NamedTuple):
+    """What the ranks do between two waits; by rank."""
+
+    stages: list[list[Stage]]
+    pulls: list[list[Pull]]
+    staged: list[int]
+    """How many elements."""
+
+    @property
+    def boxes(self) -> list[Stage | Pull]:
+        return [box for rank in (*self.stages, *self.pulls) for box in rank]
+
+
+def schedule(program: BoxProgram, itemsize: int, piece_bytes: int = 0) -> Schedule | None:
+    """The tables, or None beyond the core's 64 ranks, boxes of six strided dims and of 2^31 elements.
+
+    piece_bytes: in rounds of about so many staged bytes, where that is not 0 and the program only copies.
+    """
     if program.ranks > MAX_RANKS:
         return None
+    whole = _round(program, itemsize)
+    copies = all(len(p.sources) <= 1 for rank in whole.pulls for p in rank)
+    count = -(-max(whole.staged) * itemsize // piece_bytes) if copies and piece_bytes else 1
+    rounds = [whole] if count <= 1 else _laid_over(whole, program, itemsize, count)
+    every = [box for made in rounds for box in made.boxes]
+    if any(len(box.extents) > MAX_DIMS or math.prod(box.extents) >= MAX_SIZE for box in every):
+        return None
+    factor = _factor(every, itemsize) if copies else 1
+    rows = {
+        (rank, k): _words(made.stages[rank], made.pulls[rank], made.staged[rank] * itemsize, factor)
+        for k, made in enumerate(rounds)
+        for rank in range(program.ranks)
+    }
+    words = np.zeros((program.ranks, len(rounds), max(map(len, rows.values()))), np.int64)
+    for place, row in rows.items():
+        words[place][: len(row)] = row
+    return Schedule(words, itemsize * factor if copies else 0, max(max(r.staged) for r in rounds) * itemsize)
+
+
+def _round(program: BoxProgram, itemsize: int) -> Round:
     offsets, stages, staged = _stages(program, itemsize)
     pulls = [_pulls(program, rank, offsets) for rank in range(program.ranks)]
     stages = [[Stage(e, *operands) for e, *operands in map(_joined_stage, rank)] for rank in stages]
-    pulls = [[_joined_pull(p) for p in rank] for rank in pulls]
-    every = [box for rank in (*stages, *pulls) for box in rank]
-    if any(len(box.extents) > MAX_DIMS or math.prod(box.extents) >= MAX_SIZE for box in every):
-        return None
-    unit, factor = 0, 1
-    if all(len(p.sources) <= 1 for rank in pulls for p in rank):
-        factor = _factor(every, itemsize)
-        unit = itemsize * factor
-    rows = [_words(s, p, n * itemsize, factor) for s, p, n in zip(stages, pulls, staged, strict=True)]
-    words = np.zeros((program.ranks, max(map(len, rows))), np.int64)
-    for row, found in zip(words, rows, strict=True):
-        row[: len(found)] = found
-    return Schedule(words, unit, max(staged) * itemsize)
+    return Round(stages, [[_joined_pull(p) for p in rank] for rank in pulls], staged)
+
+
+def _laid_over(whole: Round, program: BoxProgram, itemsize: int, count: int) -> list[Round]:
+    """The rounds of a program of copies. What no box covers is set to zero in the first one alone."""
+    made = [_round(part, itemsize) for part in cut(program, count, max(1, ALIGNMENT // itemsize))]
+    made = [r._replace(pulls=[[p for p in rank if p.sources] for rank in r.pulls]) for r in made]
+    for pulls, rank in zip(made[0].pulls, whole.pulls, strict=True):
+        pulls += [p for p in rank if not p.sources]
+    return made
 
 
 def _strides(shape: Sequence[int]) -> Shape:

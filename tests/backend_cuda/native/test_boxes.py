@@ -21,8 +21,8 @@ def blocks_of(program: BoxProgram, dtype: str = "float64", seed: int = 0) -> lis
     return [rng.integers(-99, 99, program.shape).astype(dtype) for _ in range(program.ranks)]
 
 
-def tables(program: BoxProgram, itemsize: int) -> Schedule:
-    made = schedule(program, itemsize)
+def tables(program: BoxProgram, itemsize: int, piece_bytes: int = 0) -> Schedule:
+    made = schedule(program, itemsize, piece_bytes)
     assert made is not None
     return made
 
@@ -30,8 +30,8 @@ def tables(program: BoxProgram, itemsize: int) -> Schedule:
 class Reader:
     """Runs a table as the core does, on arrays of `unit` bytes, or of numbers where sources are added."""
 
-    def __init__(self, program: BoxProgram, blocks: list[np.ndarray]):
-        self.made = tables(program, blocks[0].dtype.itemsize)
+    def __init__(self, program: BoxProgram, blocks: list[np.ndarray], piece_bytes: int = 0):
+        self.made = tables(program, blocks[0].dtype.itemsize, piece_bytes)
         self.view = np.dtype(f"V{self.made.unit}") if self.made.unit else blocks[0].dtype
         self.blocks = [self.flat(b) for b in blocks]
         item = self.view.itemsize
@@ -40,10 +40,11 @@ class Reader:
         self.results = [np.zeros(size, self.view) for _ in blocks]
         self.written = [np.zeros(size, int) for _ in blocks]
         self.words: list[int] = []
-        for rank in range(program.ranks):
-            self.rank(rank, stage=True)
-        for rank in range(program.ranks):
-            self.rank(rank, stage=False)
+        for number in range(self.made.words.shape[1]):
+            for rank in range(program.ranks):
+                self.rank(rank, number, stage=True)
+            for rank in range(program.ranks):
+                self.rank(rank, number, stage=False)
         self.answers = [r.view(blocks[0].dtype).reshape(program.result) for r in self.results]
 
     def flat(self, x: np.ndarray) -> np.ndarray:
@@ -61,8 +62,8 @@ class Reader:
             index = index[..., None] + np.arange(n) * stride
         return (index + at).reshape(-1)
 
-    def rank(self, rank: int, stage: bool) -> None:
-        self.words = self.made.words[rank].tolist()
+    def rank(self, rank: int, number: int, stage: bool) -> None:
+        self.words = self.made.words[rank, number].tolist()
         stages, local, rest, staged = self.take(4)
         assert staged <= self.made.slot_bytes
         for _ in range(stages):
@@ -89,10 +90,11 @@ def check(program: BoxProgram, dtype: str = "float64") -> None:
     """The table's answers are the program's, each element written once; and the transpose is the adjoint."""
     for p in (program, program.transpose(), program.batched(3), program.transpose().batched(2)):
         blocks = blocks_of(p, dtype)
-        read = Reader(p, blocks)
-        assert all((w == 1).all() for w in read.written)
-        for found, wanted in zip(read.answers, p.apply(blocks), strict=True):
-            np.testing.assert_array_equal(found, wanted)
+        for piece_bytes in (0, 64):
+            read = Reader(p, blocks, piece_bytes)
+            assert all((w == 1).all() for w in read.written)
+            for found, wanted in zip(read.answers, p.apply(blocks), strict=True):
+                np.testing.assert_array_equal(found, wanted)
     x, y = blocks_of(program), blocks_of(program.transpose(), seed=1)
     forward = sum(float((a * b).sum()) for a, b in zip(program.apply(x), y, strict=True))
     backward = sum(float((a * b).sum()) for a, b in zip(x, program.transpose().apply(y), strict=True))
@@ -205,7 +207,7 @@ def test_a_pencil_halo_takes_eight_messages_and_no_more_bytes_than_its_faces_and
     found = tables(boxes.copy_halo(shape, edges), 4)
     faces, corners = 2 * 2 * 12 * 10 + 2 * 3 * 16 * 10, 4 * 2 * 3 * 10
     assert found.slot_bytes == 4 * (faces + corners)
-    assert found.words[:, 0].tolist() == [8] * 16
+    assert found.words[:, 0, 0].tolist() == [8] * 16
 
 
 def test_what_all_peers_want_is_staged_once():
@@ -216,6 +218,14 @@ def test_large_copies_go_in_units_of_sixteen_bytes_and_sums_in_numbers():
     assert tables(boxes.all_to_all(4, (8, 16, 32), 0, 1), 4).unit == 16
     assert tables(boxes.all_to_all(4, (8, 4, 3), 0, 2), 4).unit == 4
     assert tables(boxes.reduce_scatter(4, (8, 16, 32), 0), 4).unit == 0
+
+
+def test_large_copies_go_in_rounds_and_sums_in_one():
+    program = boxes.all_to_all(4, (8, 16, 32), 0, 1)
+    found, staged = tables(program, 4, 2048), 3 * 8 * 4 * 32 * 4
+    assert found.words.shape[:2] == (4, 6) and found.unit == 16
+    assert staged / 6 <= found.slot_bytes <= 2 * staged / 6, "8 rows in 6 rounds: at most two of them"
+    assert tables(boxes.reduce_scatter(4, (8, 16, 32), 0), 4, 2048).words.shape[1] == 1
 
 
 def test_what_the_core_is_too_small_for_has_no_table():

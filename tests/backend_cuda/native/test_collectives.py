@@ -259,3 +259,12 @@ def test_bytes_of_other_types_are_copied_too():
     x = np.arange(5 * 4 * 10).reshape(5, 4, 10) % 3 == 0
     made = same(lambda comm, x: comm.all_to_all(x, ("row",), 0, 1), "row=5", x)
     assert made.dtype == bool and math.prod(made.shape) == x.size
+
+
+def test_a_copy_larger_than_the_slots_goes_in_rounds():
+    """6 MiB a rank, of which 4.5 MiB are staged, in slots of 2 MiB."""
+    x = stack("row=4", (8, 192, 1024))
+    body = lambda comm, x: comm.all_to_all(x, ("row",), 0, 1)  # noqa: E731
+    same(body, "row=4", x, slot_bytes=2 << 20)
+    text = program(body, NativeCollectives(binding("row=4", 2 << 20)), "row=4", 1).lower(x).as_text()
+    assert "@meshbayes_exchange" in text and "stablehlo.all_to_all" not in text
