@@ -4,7 +4,7 @@ from .lax_collectives import LAX, LaxCollectives
 from .lower import lower
 from .native import collectives_of
 from .options import compiler_options, hasty_options, quick_options
-from .spmd import device_mesh, gather, spec, spmd, store, stored_shape
+from .spmd import device_mesh, gather, spec, spmd, store, stored_shape, to_host
 
 __all__ = [
     "LAX",
@@ -20,4 +20,5 @@ __all__ = [
     "spmd",
     "store",
     "stored_shape",
+    "to_host",
 ]

@@ -54,10 +54,20 @@ def store(array: Any, t: TensorType, layout: Layout, mesh: Mesh, devices: jax.sh
         return jax.device_put(array, NamedSharding(devices, spec(t, layout)))
 
 
+def to_host(array: Any) -> np.ndarray:
+    """The whole array on the host. Where other processes hold a part of it, all of them call this."""
+    if not isinstance(array, jax.Array) or array.is_fully_addressable or array.is_fully_replicated:
+        return np.asarray(array)
+    from jax.experimental import multihost_utils
+
+    with jax.enable_x64(True):
+        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
 def gather(array: jax.Array, t: TensorType) -> np.ndarray:
     """The whole array on the host, padding cut off; leading axes that `t` does not name (draws) are kept."""
     lead = array.ndim - len(t.dims)
-    whole = np.asarray(array)
+    whole = to_host(array)
     return whole[(slice(None),) * lead + tuple(slice(0, d.size) for d in t.dims)]
 
 
@@ -74,4 +84,4 @@ def spmd(
     return jax.shard_map(f, mesh=devices, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
-__all__ = ["device_mesh", "gather", "jnp", "spec", "spmd", "store", "stored_shape"]
+__all__ = ["device_mesh", "gather", "jnp", "spec", "spmd", "store", "stored_shape", "to_host"]

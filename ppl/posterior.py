@@ -206,7 +206,7 @@ class Posterior:
         self._check(position)
         with jax.enable_x64(True):
             value, gradient = self._jitted({n: np.asarray(x) for n, x in position.items()})
-        return np.float64(value), {n: np.asarray(g) for n, g in gradient.items()}
+        return np.float64(value), {n: backend.to_host(g) for n, g in gradient.items()}
 
     @cached_property
     def log_density(self) -> Any:

@@ -36,7 +36,7 @@ class Mapped:
             made = self._jitted(*args)
         found = {}
         for name, value in program.outputs:
-            whole = np.moveaxis(np.asarray(made[name]), self.axis, 0)
+            whole = np.moveaxis(backend.to_host(made[name]), self.axis, 0)
             found[name] = np.moveaxis(backend.gather(whole, value.type), 0, self.axis)
         return found
 

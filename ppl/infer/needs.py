@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+import backend_cuda as backend
 from ir.dims import CHAIN
 from ir.ops.ownership import NEED
 
@@ -79,7 +80,7 @@ class Met:
     def add(self, gradient: Executable, needs: Any, draws: bool) -> None:
         if not isinstance(needs, tuple):
             before = self.blocks.get(draws, (gradient, -np.inf))[1]
-            self.blocks[draws] = gradient, np.maximum(before, np.asarray(needs))
+            self.blocks[draws] = gradient, np.maximum(before, backend.to_host(needs))
 
     def report(self) -> tuple[dict[str, Any], list[str]]:
         """(attributes, notes) of the record: `beyond` says what proposals were rejected for while draws were made."""

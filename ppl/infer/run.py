@@ -215,7 +215,7 @@ def _stage(
             bar.advance(done, info)
             if watch is not None:
                 watch(stage, done, info)
-            if done < options.warmup and np.asarray(block.finished).all():
+            if done < options.warmup and backend.to_host(block.finished).all():
                 done = options.warmup
         if end == compared:
             state, told = rescue.rescue(engine, state, log_density)
@@ -368,10 +368,10 @@ def _host(collect: Executable, draws: Mapping[str, jax.Array], rows: int) -> dic
     found = {}
     types = {n: v.type for n, v in collect.program.outputs}
     for name, x in draws.items():
-        whole = np.moveaxis(np.asarray(x), 1, 0)[:rows]
+        whole = np.moveaxis(backend.to_host(x), 1, 0)[:rows]
         found[name] = np.moveaxis(backend.gather(whole, types[name]), 0, 1)
     return found
 
 
 def _cut_info(info: Any, limit: int) -> Any:
-    return type(info)(*(np.asarray(x)[:, :limit] for x in info))
+    return type(info)(*(backend.to_host(x)[:, :limit] for x in info))

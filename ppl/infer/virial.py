@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import backend_cuda as backend
+
 from .engine import Engine, space_of
 from .protocol import State
 from .space import Site, Vector, subtract
@@ -57,7 +59,7 @@ class Virial:
         here = self._stand(state)
         large = [self._large(v) for v in (here.position, here.gradient)]
         found = self.engine.measure("virial", self._body, *large, self.centre)
-        self.values.append(tuple(np.asarray(x)[: self.engine.options.chains] for x in found))
+        self.values.append(tuple(backend.to_host(x)[: self.engine.options.chains] for x in found))
 
     def attrs(self) -> dict[str, Any]:
         """{"virial": {site: {"mean", "error", "values", "bands"}}} of mean and standard error per dim; nothing without

@@ -1,8 +1,12 @@
-"""Draws of a small field's posterior, and how many collectives the program has: `field_run.py MESH PIN SAMPLER OUT`."""
+"""Draws of a small field's posterior, and how many collectives the program has: `field_run.py MESH PIN SAMPLER OUT`.
+
+With `RANK PROCESSES PORT` behind it, as one process of several.
+"""
 
 import re
 import sys
 
+import jax
 import numpy as np
 
 import ppl
@@ -31,7 +35,9 @@ SAMPLERS = {
 }
 
 
-def main(mesh: str, pin: str, sampler: str, out: str) -> None:
+def main(mesh: str, pin: str, sampler: str, out: str, rank: str = "0", processes: str = "1", port: str = "0") -> None:
+    if processes != "1":
+        jax.distributed.initialize(f"127.0.0.1:{port}", int(processes), int(rank))
     seen = np.random.default_rng(0).normal(size=(12, 10)).astype(np.float32)
     model, data = ppl.from_text(MODEL), {"seen": seen}
     plan = ppl.plan(model, data, mesh=mesh, pins=(f"white:{pin}",), chains=2)
@@ -41,6 +47,8 @@ def main(mesh: str, pin: str, sampler: str, out: str) -> None:
     found = {name: np.array(len(re.findall(pattern, text))) for name, pattern in calls.items()}
     result = posterior.run(SAMPLERS[sampler], seed=3, progress=False, predictive=False)
     found |= {name: result[name] for name in ("amp", "white")}
+    value, gradient = posterior.value_and_gradient({"amp": np.float32(0.3), "white": seen})
+    found |= {"value": np.array(value)} | {f"grad:{name}": x for name, x in gradient.items()}
     np.savez(out, **found)  # type: ignore[arg-type]
 
 

@@ -5,6 +5,7 @@ between them is the same. Runs are processes of their own, so that one that hang
 """
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -47,10 +48,38 @@ CASES += [(CHAINS, "nuts"), (CHAINS, "chees"), (CHAINS, "smc")]
 def test_a_sampler_draws_what_it_draws_with_lax(where, sampler, tmp_path):
     mesh, pin = where
     ours, theirs = (run(mesh, pin, sampler, word, tmp_path / f"{word}.npz") for word in ("native", "lax"))
-    assert ours["native"] > 5 and ours["xla"] == 0, "a collective outside of the chain"
-    assert theirs["native"] == 0 and theirs["xla"] > 5
+    assert ours["native"] >= 4 and ours["xla"] == 0, "a collective outside of the chain"
+    assert theirs["native"] == 0 and theirs["xla"] >= 4
     for name in ("amp", "white"):
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_processes_draw_what_one_process_draws_on_two_devices(tmp_path):
+    """With MESHBAYES_COLLECTIVES unset: native is what auto takes where processes share a mesh."""
+    alone = run("row=2", "x=row", "hmc", "lax", tmp_path / "alone.npz")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "PYTHONPATH": paths, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "MESHBAYES_COLLECTIVES": ""}
+    outs = [tmp_path / f"{rank}.npz" for rank in range(2)]
+    command = [sys.executable, str(HERE / "field_run.py"), "row=2", "x=row", "hmc"]
+    ranks = [
+        subprocess.Popen([*command, str(out), str(rank), "2", port], env=env, stderr=subprocess.PIPE, text=True)
+        for rank, out in enumerate(outs)
+    ]
+    try:
+        told = [rank.communicate(timeout=120)[1] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    for rank, err, out in zip(ranks, told, outs, strict=True):
+        assert rank.returncode == 0, err[-3000:]
+        made = dict(np.load(out))
+        assert made["native"] >= 4 and made["xla"] == 0
+        for name in ("value", "grad:amp", "grad:white", "amp", "white"):
+            np.testing.assert_array_equal(made[name], alone[name], err_msg=name)
 
 
 @pytest.mark.slow
