@@ -301,7 +301,8 @@ class _Setup:
         fixed = {i.name: gradient.plan.layouts[i.name] for i in gradient.program.inputs_of("latent")}
         after = After.make(posterior, kept, fixed, chains, draws) if predictive else None
         free = bool(after and after.parts)
-        collect = posterior.executable(collect_program(posterior, kept, chains, free), fixed)
+        handed = {f"free:{n}": layout for n, layout in fixed.items()} if free else {}
+        collect = posterior.executable(collect_program(posterior, kept, chains, free), fixed | handed)
         data = _abstract_data(gradient) if abstract else posterior.hoisted(gradient)
         *first, last = options.stages()
         metric = _Metric.make(posterior, options, gradient, abstract)

@@ -11,8 +11,9 @@ from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+import ppl
 from ir import counter
-from ppl.infer import block
+from ppl.infer import block, run
 from ppl.infer.hmc import Hmc
 from ppl.infer.metric import identity
 from ppl.infer.nuts import Nuts
@@ -261,3 +262,24 @@ def test_particles_split_over_devices_are_those_of_one_device():
         np.testing.assert_allclose(end["x"][:, :N], end1["x"], rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(end["s"], end1["s"], rtol=1e-9, atol=1e-9)
         assert (np.asarray(end["x"])[:, N:] == 0).all()
+
+
+FIELD = """
+model field
+dim x = 12, y = 10
+dim kx = freq(x), ky = rfreq(y)
+data seen[x, y]: real
+white[x, y] ~ Normal(0, 1)
+delta[x, y] = irfft(rfft(white, x -> kx, y -> ky) / (1 + wavenumber(kx, 1)^2), kx -> x, ky -> y)
+seen[x, y] ~ Normal(delta, 1)
+"""
+
+
+def test_predictions_take_latents_in_the_layout_in_which_draws_leave_them():
+    """Also where the program of the draws alone would leave them in another one."""
+    model, data = ppl.from_text(FIELD), {"seen": np.zeros((12, 10), np.float32)}
+    plan = ppl.plan(model, data, mesh="row=2,col=2", pins=["white:x=row,y=col"], chains=2)
+    posterior = ppl.compile(model, data, plan=plan)
+    made = run._Setup.make(posterior, ppl.hmc(chains=2, draws=10), None, predictive=True, abstract=True)
+    collect = made.engines[-1].collect
+    assert collect.plan.output_layout(collect.program, "free:white").splits

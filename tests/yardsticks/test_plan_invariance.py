@@ -235,7 +235,7 @@ TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
 
 
 @pytest.mark.parametrize(
-    ("case", "dtype"), over(MAPS + HOUSES + OWN[:1] + OWN[2:3], lambda c, d: c == MAPS[0] and d == "float64")
+    ("case", "dtype"), over(MAPS + HOUSES + OWN[:1] + OWN[2:3], lambda c, d: c == HOUSES[0] and d == "float64")
 )
 def test_a_transition_from_each_stored_state_agrees_to_rounding(case, dtype):
     close, worst, leapfrogs, steps = 0, 0.0, 0, 3

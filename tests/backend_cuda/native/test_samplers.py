@@ -42,9 +42,8 @@ CASES = [(LINE, "hmc"), (LINE, "nuts"), (LINE, "mclmc"), (SQUARE, "nuts"), (SQUA
 CASES += [(CHAINS, "nuts"), (CHAINS, "chees"), (CHAINS, "smc")]
 
 
-@pytest.mark.parametrize(
-    ("where", "sampler"), [(SQUARE, "hmc"), *(pytest.param(*case, marks=pytest.mark.slow) for case in CASES)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("where", "sampler"), [(SQUARE, "hmc"), *CASES])
 def test_a_sampler_draws_what_it_draws_with_lax(where, sampler, tmp_path):
     mesh, pin = where
     ours, theirs = (run(mesh, pin, sampler, word, tmp_path / f"{word}.npz") for word in ("native", "lax"))
