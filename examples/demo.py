@@ -1,6 +1,6 @@
 """The main job: a simulated weak-lensing survey patch, its mass map inferred on a mesh of eight virtual devices.
 
-    python examples/demo.py [--pixels 64] [--draws 500] [--out runs/demo]
+    python examples/demo.py [--pixels 64] [--draws 700] [--out runs/demo]
 
 Two chains run at once, and each has its field split over four devices: pins ask for that, because a patch this small
 would fit one device, where the planner would rather leave it. The report shows truth and recovery side by side.
@@ -26,7 +26,7 @@ PINS = ("chain:col", "white:x=row", "modes:ky=row", "shear1:x=row", "shear2:x=ro
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pixels", type=int, default=64)
-    parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--draws", type=int, default=700)
     parser.add_argument("--warmup", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
