@@ -1,6 +1,7 @@
 """The operations, a family a file. Defining a leaf class of `Op` is all that it takes to add one."""
 
 from . import (
+    complex_parts,
     contract,
     control,
     create,
@@ -23,6 +24,7 @@ from . import (
 )
 
 __all__ = [
+    "complex_parts",
     "contract",
     "control",
     "create",

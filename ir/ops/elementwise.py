@@ -171,6 +171,7 @@ class Div(Elementwise):
 
 def product_into(a: Value, b: Value, target: TensorType) -> Value:
     """a × b summed over the dims that `target` lacks, in its dtype: the cotangent of one factor of a product."""
+    from .complex_parts import Real
     from .contract import Contract
 
     over = tuple(dict.fromkeys(d for d in (*a.dims, *b.dims) if d not in target))
@@ -417,87 +418,3 @@ Max = _leaf(Elementwise, "maximum", jnp.maximum, "The larger of two.", arity=2, 
 Min = _leaf(Elementwise, "minimum", jnp.minimum, "The smaller of two.", arity=2, real_only=False)
 Atan2 = _leaf(Elementwise, "atan2", jnp.arctan2, "The angle of the point (y, x) as atan2(y, x).", arity=2, cost=15.0)
 Logaddexp = _leaf(Elementwise, "logaddexp", jnp.logaddexp, "log(exp(x) + exp(y)) without overflow.", arity=2, cost=30.0)
-
-
-# --- complex numbers: vjp by hand, because a derived one would keep the operand, which a linear function need not ---
-
-
-class ComplexPart(Elementwise):
-    """Ops from complex numbers to real ones, linear over the reals."""
-
-    real_only = False
-
-    def dtype(self, x):
-        if x[0] != "c":
-            raise Diagnostic("type", f"{self.name} needs a complex operand, but got {x}")
-        return REAL_OF[x]
-
-    def linear(self, *operands):
-        return ((0,),)
-
-    @classmethod
-    def examples(cls):
-        return [(cls(), (TensorType((Dim("x", 9), Dim("y", 10)), "c128"),))] if "name" in cls.__dict__ else []
-
-
-@dataclass(frozen=True)
-class Real(ComplexPart):
-    """The real part."""
-
-    name: ClassVar[str] = "real"
-
-    def fn(self, x):
-        return jnp.real(x)
-
-    def vjp(self, cotangent, result, x):
-        return (cast(cotangent, x.type.dtype),)
-
-
-@dataclass(frozen=True)
-class Imag(ComplexPart):
-    """The imaginary part."""
-
-    name: ClassVar[str] = "imag"
-
-    def fn(self, x):
-        return jnp.imag(x)
-
-    def vjp(self, cotangent, result, x):
-        return (emit(Complex(), emit(ZerosLike(), cotangent), -cotangent),)
-
-
-@dataclass(frozen=True)
-class Conj(ComplexPart):
-    """The complex conjugate."""
-
-    name: ClassVar[str] = "conj"
-
-    def dtype(self, x):
-        super().dtype(x)
-        return x
-
-    def fn(self, x):
-        return jnp.conj(x)
-
-    def vjp(self, cotangent, result, x):
-        return (emit(Conj(), cotangent),)
-
-
-@dataclass(frozen=True)
-class Complex(Elementwise):
-    """`complex(re, im)`: a complex number of its two parts."""
-
-    name: ClassVar[str] = "complex"
-    arity: ClassVar[int] = 2
-
-    def dtype(self, x, y):
-        return "c64" if super().dtype(x, y) == "f32" else "c128"
-
-    def fn(self, x, y):
-        return jax.lax.complex(*jnp.broadcast_arrays(x, y))
-
-    def linear(self, *operands):
-        return ((0, 1),)
-
-    def vjp(self, cotangent, result, x, y):
-        return unbroadcast(emit(Real(), cotangent), x.type), unbroadcast(-emit(Imag(), cotangent), y.type)

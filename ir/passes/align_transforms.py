@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from ..build import binary, emit
 from ..graph import Node, Program, Value
 from ..op import Op
-from ..ops.elementwise import Conj
+from ..ops.complex_parts import Conj
 from ..ops.fft import FFT, IRFFT, RFFT
 from .rewrite import Scope, rewrite
 

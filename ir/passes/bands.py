@@ -24,8 +24,9 @@ from ..build import Builder, binary, cast, emit, lookup
 from ..dims import COMPLEX_OF, Dim, TensorType
 from ..graph import Program, Value
 from ..op import Op
+from ..ops.complex_parts import Conj
 from ..ops.create import Coordinate
-from ..ops.elementwise import Conj, RealProduct
+from ..ops.elementwise import RealProduct
 from ..ops.fft import FFT, IRFFT, RFFT, hermitian
 from ..ops.gather import ScatterAdd
 from ..ops.order import reorder

@@ -21,8 +21,9 @@ from ir.build import as_value, binary, cast, current, diagnostic, emit
 from ir.dims import Dim
 from ir.graph import Value
 from ir.op import Op
+from ir.ops.complex_parts import Conj
 from ir.ops.create import Coordinate
-from ir.ops.elementwise import Conj, RealProduct
+from ir.ops.elementwise import RealProduct
 from ir.ops.gather import ScatterAdd
 
 from ..trace.context import current_context

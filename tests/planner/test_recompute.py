@@ -20,8 +20,9 @@ from ir.build import Builder, emit
 from ir.errors import Diagnostic
 from ir.graph import Program, Value
 from ir.mesh import Mesh
+from ir.ops.complex_parts import Real
 from ir.ops.contract import Contract
-from ir.ops.elementwise import Cast, Real
+from ir.ops.elementwise import Cast
 from ir.ops.fft import FFT
 from ir.ops.reduce import Sum
 from ir.passes.differentiate import differentiate
