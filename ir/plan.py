@@ -15,6 +15,7 @@ from .errors import InternalError
 from .graph import Node, Program, Value
 from .layout import Collective, Layout, Move, collectives_of, replay
 from .mesh import Mesh
+from .native import Native
 from .op import Strategy
 
 
@@ -66,6 +67,8 @@ class Plan:
 
     copies: float = 0.0
     """How many vectors like the latents a sampler holds beside the program: they count as memory throughout."""
+    native: tuple[Native, ...] | None = None
+    """Which collectives hand-written kernels perform, by size of message; None where whoever runs it decides."""
     certificate: Any = field(default=None, compare=False, repr=False)
     """What proves that no plan is faster (`planner.certify`), as plain data; the planner's own."""
 

@@ -28,7 +28,7 @@ from ir.plan import Plan
 from .candidates import ABSENT, Candidate, Candidates, Chains, Ways
 from .cost import made_anew, trips_of
 from .fusion import Fusion
-from .memory import is_packed
+from .memory import is_packed, staging_slots
 from .reshard import Reshards
 from .schedule import Schedule
 from .solve.network import Network, Star, Variable
@@ -163,6 +163,7 @@ class Builder:
         if self.copies:
             held = {i.name for i in program.inputs_of("latent")}
             stars += [self._sampler(s, schedule) for s in stars if s.value.name in held]
+        stars += self._slots(schedule)
         return Network(self.variables, stars)
 
     def _packed(self, name: str, node: Node, index: int, life: tuple[int, int]) -> Star:
@@ -203,6 +204,15 @@ class Builder:
             stored=True,
             bytes=self.copies * star.bytes,
         )
+
+    def _slots(self, schedule: Schedule) -> Iterator[Star]:
+        """The memory of the staging slots of hand-written collectives, whatever is chosen."""
+        size = staging_slots(self.candidates.costs.native, self.platform)
+        if size and self.variables:
+            labels = np.zeros(len(self.variables[0].states), int)
+            free, sizes = self.stars.alike(np.zeros((1, 1))), self.stars.alike(np.array([float(size)]))
+            value, life = Value("slots", TensorType()), (0, schedule.steps - 1)
+            yield Star(value, 0, labels, [WHOLE], free, free, life=life, bytes=sizes, scratch=free)
 
     def _variable(self, name: str, states: list, cost: Sequence[float] | np.ndarray, tie: Sequence[float] | np.ndarray):
         self.variables.append(Variable(name, states, np.array(cost, float), np.array(tie, float)))
@@ -471,6 +481,7 @@ class Builder:
             pins=pins,
             recompute=recompute,
             copies=self.copies,
+            native=self.candidates.costs.native,
         )
 
 

@@ -17,6 +17,9 @@ F, B and R are those of the op's class of work where the machine has them, and a
 alpha and beta by those (see `machine`). An all_gather or reduce_scatter along a dim that is not the first in memory is
 repacked too, on a machine that gives R.
 
+Hand-written collectives (`planner.native`) follow the machine's figures of them, without repacking; without
+figures they are priced as those of `jax.lax`.
+
 What a strategy's method goes over beside operands and results (`Op.further_bytes`) is added to its node, at B.
 
 An op that is `Map` along all its dims (elementwise functions, broadcasts, coordinates) is fused by XLA into what uses
@@ -28,7 +31,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 
@@ -36,6 +39,7 @@ from ir.dims import TensorType
 from ir.graph import Node, Program
 from ir.layout import Axes, Collective, Layout, Move, block, collectives_of
 from ir.mesh import Mesh
+from ir.native import Native, takes
 from ir.op import Lookup, Map, Op, Strategy, facts
 from ir.ops.contract import Contract
 from ir.ops.fft import Fourier
@@ -51,6 +55,7 @@ from ir.strategy import Placements
 from .curves import share
 from .fusion import Fusion
 from .machine import Machine
+from .native import native_rules
 
 FUSED_TRAFFIC = 0.25
 """The share of its memory traffic that a fused op is charged: most of its operands and results stay in registers."""
@@ -116,6 +121,13 @@ class Costs:
 
     machine: Machine
     mesh: Mesh
+    rules: tuple[Native, ...] | None = None
+    """Which collectives hand-written kernels perform, where a plan has said so."""
+
+    @cached_property
+    def native(self) -> tuple[Native, ...] | None:
+        """Which collectives hand-written kernels perform: by the rules, or as the machine's figures say."""
+        return native_rules(self.machine, self.mesh) if self.rules is None else self.rules
 
     def compute(self, op: Op, types: tuple[TensorType, ...], strategy: Strategy) -> float:
         """Seconds of a node's block computation on one device."""
@@ -155,13 +167,17 @@ class Costs:
 
     def curve(self, kind: str, axes: Axes, inside: bool = False) -> Callable[[int], float]:
         """The same by size."""
-        n, machine = self.mesh.size(axes), self.machine
-        alone = machine.curve(kind, self.mesh, axes)
-        if kind == "all_to_all" and n > 1:
-            bandwidth = machine.bandwidth("repack")
-            return lambda size: alone(size) + 2 * size / bandwidth
-        if inside and (rate := machine.rates("repack").bandwidth):
-            larger = n if kind == "all_gather" else 1
+        theirs = self._lax_curve(kind, axes, inside)
+        rules = [r for r in self.native or () if r.kind == kind and set(r.axes) == set(axes)]
+        if not rules or self.machine.native is None:
+            return theirs
+        ours = self.machine.native.curve(kind, 1, self.mesh.size(axes))
+        return lambda size: ours(size) if takes(rules, kind, axes, size) else theirs(size)
+
+    def _lax_curve(self, kind: str, axes: Axes, inside: bool) -> Callable[[int], float]:
+        alone = self.machine.lax_curve(kind, self.mesh, axes)
+        if inside and (rate := self.machine.rates("repack").bandwidth):
+            larger = self.mesh.size(axes) if kind == "all_gather" else 1
             return lambda size: alone(size) + 2 * (size * larger) / rate
         return alone
 

@@ -3,7 +3,7 @@
 A machine is a small TOML file (see planner/machines and `machine_file`). Its numbers are per device. Computing: one
 rate for all work, or a rate for each class of it (`WORK`). Collectives: the alpha-beta law, t = alpha(kind) · log2(n) +
 (bytes sent) / beta(kind), or measured curves where the file has them (`curves`); one set for groups that stay inside a
-node and one for groups that leave it.
+node, one for groups that leave it, and one for hand-written kernels, where the machine has figures of them.
 """
 
 from __future__ import annotations
@@ -60,6 +60,14 @@ class Link:
 
 
 @dataclass(frozen=True)
+class NativeLink(Link):
+    """What hand-written collectives attain inside a node; packing and unpacking are in it."""
+
+    measured: bool = True
+    """Whether the figures were measured: a plan takes others only where the user asks for these collectives."""
+
+
+@dataclass(frozen=True)
 class Rates:
     """What a device attains in one class of work: flop/s by precision and B/s; zero where the device's own hold."""
 
@@ -90,6 +98,10 @@ class Machine:
     """Whose compiler makes its programs, "cpu" or "gpu": what lies in memory when follows from that."""
     staged: bool = False
     """Whether a sum or gather among several devices of several nodes may go in stages, inside a node and across."""
+    native: NativeLink | None = None
+    """Hand-written collectives; None where there are no figures, or they are not to be used."""
+    collectives: str = "auto"
+    """auto: hand-written ones where measured figures say that they are faster; native: wherever they serve; lax."""
 
     @classmethod
     def load(cls, name: str | Path) -> Machine:
@@ -129,7 +141,15 @@ class Machine:
     def law(self) -> Machine:
         """The machine without what was measured in detail: two rates, one bandwidth and the alpha-beta law."""
         inside, across = (Link(link.alpha, link.beta) for link in (self.inside, self.across))
-        return dataclasses.replace(self, inside=inside, across=across, work=(), staged=False)
+        return dataclasses.replace(self, inside=inside, across=across, work=(), staged=False, native=None)
+
+    def lax_curve(self, kind: str, mesh: Mesh, axes: tuple[str, ...]) -> Callable[[float], float]:
+        """Seconds of a collective of `jax.lax` by bytes of operand, with what an all-to-all is repacked."""
+        alone = self.curve(kind, mesh, axes)
+        if kind != "all_to_all" or mesh.size(axes) == 1:
+            return alone
+        bandwidth = self.bandwidth("repack")
+        return lambda size: alone(size) + 2 * size / bandwidth
 
     def flops(self, dtype: str, work: str = "") -> float:
         """Attained floating-point operations per second in a dtype and a class of work."""

@@ -5,6 +5,7 @@
     [work.fft] f32, f64 [flop/s], bandwidth [B/s] attained in a class of work; all may be left out
     [inside]   alpha [s] and beta [B/s] by kind of collective; may have devices (per node), seconds and bandwidth
     [across]   the same for groups that leave a node, where the machine has nodes; may have staged = true
+    [native]   the same of hand-written collectives inside a node; may have measured = false
 
 `seconds` and `bandwidth` hold curves by kind and group, as points [bytes of the operand on one device, s or B/s]: what
 nccl-tests calls the bus bandwidth. A group is "8" (devices of one node, or nodes with one device each) or "2x8" (nodes
@@ -24,7 +25,7 @@ from typing import Any
 from ir.errors import Diagnostic
 
 from .curves import Curve, share
-from .machine import KINDS, PLATFORMS, WORK, Link, Machine, Rates
+from .machine import KINDS, PLATFORMS, WORK, Link, Machine, NativeLink, Rates
 
 DEVICE = ("f32", "f64", "memory_bandwidth", "memory_size", "launch", "efficiency")
 
@@ -45,11 +46,11 @@ def read_machine(path: Path) -> Machine:
 def machine_of(table: Mapping[str, Any], where: str) -> Machine:
     """The machine that a parsed file describes."""
     reader = _Reader(where)
-    reader.check_keys("", table, ("name", "title", "platform", "device", "work", "inside", "across"))
+    reader.check_keys("", table, ("name", "title", "platform", "device", "work", "inside", "across", "native"))
     device, inside = reader.section(table, "device"), reader.section(table, "inside")
     reader.check_keys("device", device, DEVICE)
     fast = reader.link(inside, "inside", ("devices",))
-    across = reader.section(table, "across")
+    across, native = reader.section(table, "across"), reader.section(table, "native")
     return Machine(
         name=str(table.get("name", Path(where).stem)),
         title=str(table.get("title", "")),
@@ -65,6 +66,7 @@ def machine_of(table: Mapping[str, Any], where: str) -> Machine:
         across=reader.link(across, "across", ("staged",)) if across else fast,
         work=tuple(reader.work(table)),
         staged=reader.flag(across, "across.staged"),
+        native=reader.native(native) if native else None,
     )
 
 
@@ -76,19 +78,20 @@ def machine_text(machine: Machine, comment: str = "") -> str:
     for name, rates in machine.work:
         lines += ["", f"[work.{name}]"]
         lines += [f"{k} = {_digits(v)}" for k in ("f32", "f64", "bandwidth") if (v := getattr(rates, k))]
-    for section, link in (("inside", machine.inside), ("across", machine.across)):
-        if section == "across" and link == machine.inside:
+    for section, link in (("inside", machine.inside), ("across", machine.across), ("native", machine.native)):
+        if link is None or (section == "across" and link == machine.inside):
             continue
         lines += ["", f"[{section}]"]
         lines += [f"devices = {machine.node}"] if section == "inside" else []
         lines += ["staged = true"] if section == "across" and machine.staged else []
+        lines += ["measured = false"] if isinstance(link, NativeLink) and not link.measured else []
         for key, values in (("alpha", link.alpha), ("beta", link.beta)):
             pairs = (f"{kind} = {_digits(value)}" for kind, value in zip(KINDS, values, strict=True))
             lines.append(f"{key} = {{ {', '.join(pairs)} }}")
         for kind, curves in zip(KINDS, link.curves, strict=True):
             lines += ["", f"[{section}.seconds.{kind}]"] if curves else []
             for c in curves:
-                key = str(c.per) if section == "inside" else f"{c.nodes}x{c.per}"
+                key = f"{c.nodes}x{c.per}" if section == "across" else str(c.per)
                 lines.append(f"{key} = [{', '.join(f'[{_digits(x)}, {_digits(t)}]' for x, t in c.points)}]")
     return "\n".join(lines) + "\n"
 
@@ -152,8 +155,8 @@ class _Reader:
             raise self.wrong(f"{path} is {found!r}", f"it is one of {', '.join(known)}")
         return str(found)
 
-    def flag(self, section: Mapping[str, Any], path: str) -> bool:
-        found = section.get(path.rsplit(".", 1)[-1], False)
+    def flag(self, section: Mapping[str, Any], path: str, default: bool = False) -> bool:
+        found = section.get(path.rsplit(".", 1)[-1], default)
         if not isinstance(found, bool):
             raise self.wrong(f"{path} is {found!r}", f"write {path} as true or false")
         return found
@@ -185,6 +188,14 @@ class _Reader:
                 for k in KINDS
             ),
         )
+
+    def native(self, section: Mapping[str, Any]) -> NativeLink:
+        link = self.link(section, "native", ("measured",))
+        for kind, curves in zip(KINDS, link.curves, strict=True):
+            if across := next((c for c in curves if c.nodes > 1), None):
+                hint = "hand-written collectives stay inside a node: name a group by its devices, as 8"
+                raise self.wrong(f"native.seconds.{kind} has a group of {across.nodes} nodes", hint)
+        return NativeLink(link.alpha, link.beta, link.curves, self.flag(section, "native.measured", True))
 
     def curves(self, table: Mapping[str, Any], path: str, kind: str) -> Iterable[Curve]:
         for key, points in self.section(table, path).items():

@@ -104,7 +104,7 @@ def _single_device(program: Program, costs: Costs, copies: float) -> Plan:
     visit(program, "")
     nodes: list[tuple[Node, int]] = list(leaf_nodes(program))
     whole = {n.key: Strategy() for n, _ in nodes}
-    told = {"machine": costs.machine.name, "platform": costs.machine.platform, "copies": copies}
+    told = {"machine": costs.machine.name, "platform": costs.machine.platform, "copies": copies, "native": costs.native}
     plan = Plan(costs.mesh, layouts, whole, {}, outputs, **told)
     compute = sum(trips * costs.compute(n.op, n.types, Strategy()) for n, trips in nodes)
     peak = peak_bytes(program, plan)

@@ -18,12 +18,13 @@ tests/yardsticks/test_memory_prediction.py. The steps are those of `planner.sche
 - a scatter works on copies of its operands, and a scan on copies of what it goes through, in an order of their own;
 - blocks with halos, and those that spill over to neighbours, exist while their op runs, beside the ones they come from;
 - what scans stack up exists from the first of them on;
-- a region's inputs have memory of their own where they are slices or carries; what is merely captured has none.
+- a region's inputs have memory of their own where they are slices or carries; what is merely captured has none;
+- the staging slots of hand-written collectives are there throughout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,7 @@ from ir.dims import TensorType
 from ir.graph import Node, Program, Value
 from ir.layout import Layout, Move, block_bytes, replay
 from ir.mesh import Mesh
+from ir.native import Native, slot_bytes
 from ir.op import Strategy
 from ir.ops.gather import ScatterAdd
 from ir.plan import Plan
@@ -112,7 +114,12 @@ def profile(program: Program, plan: Plan) -> np.ndarray:
     held = np.zeros(schedule.steps)
     for h in holdings(program, plan, schedule):
         held[h.first : h.last + 1] += h.bytes
-    return held + plan.copies * latent_bytes(program, plan)
+    return held + plan.copies * latent_bytes(program, plan) + staging_slots(plan.native, plan.platform)
+
+
+def staging_slots(rules: Sequence[Native] | None, platform: str) -> int:
+    """Bytes of a GPU's memory in which hand-written collectives stage; on CPUs XLA's account does not have it."""
+    return slot_bytes(rules or (), platform) if platform == "gpu" else 0
 
 
 def latent_bytes(program: Program, plan: Plan) -> int:

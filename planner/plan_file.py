@@ -87,6 +87,7 @@ def write_plan(
     ]
     lines += ["# moved from [keep] to [pin] becomes an order.", f'machine = "{plan.machine}"']
     lines += [f"memory = {int(memory) if memory == int(memory) else float(memory)!r}"] if memory is not None else []
+    lines += [f"# hand-written collectives: {rule}" for rule in plan.native or ()]
     lines += ["", "[mesh]"]
     lines += [f"{toml_key(name)} = {size}" for name, size in plan.mesh.axes]
     orders = [parse_order(text) for text in plan.pins]

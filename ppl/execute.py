@@ -21,7 +21,7 @@ from ir.plan import Plan
 class Executable:
     """A program with its plan and the devices of its mesh; `reproducible`: see `backend_cuda.lower`.
 
-    given_collectives: how the devices communicate; None: as MESHBAYES_COLLECTIVES says.
+    given_collectives: how the devices communicate; None: as the plan and MESHBAYES_COLLECTIVES say.
     """
 
     program: Program
@@ -32,7 +32,7 @@ class Executable:
 
     @cached_property
     def collectives(self) -> backend.LaxCollectives:
-        return self.given_collectives or backend.collectives_of(self.devices)
+        return self.given_collectives or backend.collectives_of(self.devices, self.plan.native)
 
     @cached_property
     def block(self) -> Any:

@@ -14,6 +14,7 @@ from ir.errors import Diagnostic
 from ir.graph import Program
 from ir.layout import Layout
 from ir.mesh import Mesh
+from ir.native import mode
 from ir.plan import Plan
 from ir.verify import verify_plan
 
@@ -65,6 +66,7 @@ class PlanRequest:
             mesh = Mesh.parse(str(mesh)) if mesh is not None else Mesh()
         if machine is None or isinstance(machine, str):
             machine = planner.Machine.load(machine or "laptop")
+        machine = dataclasses.replace(machine, collectives=mode())
         return cls(mesh, machine, memory, tuple(found), recompute=recompute)
 
     def solve(

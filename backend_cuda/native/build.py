@@ -26,10 +26,9 @@ from pathlib import Path
 import jax
 
 from ir.errors import Diagnostic
+from ir.native import MODE, mode
 
 HERE = Path(__file__).parent
-MODE = "MESHBAYES_COLLECTIVES"
-"""The environment variable: auto (native where it can be built), lax, or native (an error where it cannot)."""
 ARCHITECTURES = (80, 90)
 """Compute capabilities of the CUDA library: A100, H100 and H200; newer ones compile the last one's PTX."""
 
@@ -54,22 +53,14 @@ class Library:
     digest: str
 
 
-def mode() -> str:
-    """What the user asks for; a word that is none of the three is a `Diagnostic`."""
-    word = os.environ.get(MODE, "auto") or "auto"
-    if word not in ("auto", "lax", "native"):
-        raise Diagnostic("argument", f'"{word}" is no kind of collectives', hint="auto, lax or native", where=MODE)
-    return word
-
-
-def library(platform: str = "cpu") -> Library | None:
+def library(platform: str = "cpu", planned: bool = False) -> Library | None:
     """The library for collectives on a platform, cpu or gpu, its targets registered; None where jax.lax is to be used.
 
     That is where the user asks for it, where the library cannot be built, which is said once, and on GPUs unless the
-    user asks for native: it has run on none yet.
+    user asks for native or a plan does (`planned`), by figures that were measured there: it has run on none yet.
     """
     wanted = mode()
-    if wanted == "lax" or (platform == "gpu" and wanted == "auto"):
+    if wanted == "lax" or (platform == "gpu" and wanted == "auto" and not planned):
         return None
     made = loaded(platform)
     if isinstance(made, Library):

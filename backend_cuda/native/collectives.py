@@ -15,34 +15,36 @@ import jax.numpy as jnp
 import numpy as np
 
 from ir.errors import InternalError
+from ir.native import SMALL_SUM, Native, takes
 
 from .. import lax_collectives
 from ..lax_collectives import Axes, LaxCollectives
 from . import boxes
 from .boxes import BoxProgram, Edge
 from .calls import REDUCED, after, all_reduce, among, exchange, first_token, serves
-from .communicator import Binding
+from .communicator import Binding, Communicator
 
 BlockFunction = Callable[[jax.Array], jax.Array]
-
-SMALL = 64 << 10
-"""Bytes up to which an all-reduce is one-shot: every rank reads every rank's numbers."""
+Rules = tuple[Native, ...] | None
+PERMUTE = "collective_permute"
 
 
 class NativeCollectives(LaxCollectives):
     """The collectives of one trace on a bound mesh: `opened()` starts a chain, which every call lengthens.
 
+    rules: what a plan gives to the kernels, the rest being left to `jax.lax`; None for all that they serve.
+
     The chain lives in this object, so a loop has to carry it: the body begins with `resume` of what it carries and ends
     with `carried`. A function that is differentiated opens a chain of its own inside.
     """
 
-    def __init__(self, binding: Binding, token: jax.Array | None = None):
-        self.binding, self.token = binding, token
+    def __init__(self, binding: Binding, token: jax.Array | None = None, rules: Rules = None):
+        self.binding, self.token, self.rules = binding, token, rules
 
     def opened(self, blocks: Sequence[jax.Array] = ()) -> NativeCollectives:
         if self.token is not None:
             return self
-        made = NativeCollectives(self.binding, first_token())
+        made = NativeCollectives(self.binding, first_token(), self.rules)
         for x in blocks:
             made.token = after(made._token(), x)
         return made
@@ -57,9 +59,8 @@ class NativeCollectives(LaxCollectives):
         (self.token,) = carried
 
     def all_reduce(self, x: jax.Array, axes: Axes, kind: str) -> jax.Array:
-        comm = self.binding.communicator(axes)
-        size = x.size * x.dtype.itemsize
-        if comm is None or x.dtype.name not in REDUCED or size > min(SMALL, comm.slot_bytes):
+        comm = self._communicator("all_reduce", x.nbytes, axes)
+        if comm is None or x.dtype.name not in REDUCED or x.nbytes > min(SMALL_SUM, comm.slot_bytes):
             return self._lax(lambda x: super(NativeCollectives, self).all_reduce(x, axes, kind), x)
         y, self.token = all_reduce(comm, x, self._token(), kind, lax_collectives.mesh_ranks(axes))
         return y
@@ -76,23 +77,25 @@ class NativeCollectives(LaxCollectives):
 
     def reduce_scatter(self, x: jax.Array, axes: Axes, target: int) -> jax.Array:
         lax = lambda x: super(NativeCollectives, self).reduce_scatter(x, axes, target)  # noqa: E731
-        return self._run(x, axes, lax, boxes.reduce_scatter, x.shape, target)
+        return self._run("reduce_scatter", x.nbytes, x, axes, lax, boxes.reduce_scatter, x.shape, target)
 
     def all_gather(self, x: jax.Array, axes: Axes, source: int) -> jax.Array:
         lax = lambda x: super(NativeCollectives, self).all_gather(x, axes, source)  # noqa: E731
-        return self._run(x, axes, lax, boxes.all_gather, x.shape, source)
+        return self._run("all_gather", x.nbytes, x, axes, lax, boxes.all_gather, x.shape, source)
 
     def all_to_all(self, x: jax.Array, axes: Axes, source: int, target: int) -> jax.Array:
         lax = lambda x: super(NativeCollectives, self).all_to_all(x, axes, source, target)  # noqa: E731
-        return self._run(x, axes, lax, boxes.all_to_all, x.shape, source, target)
+        return self._run("all_to_all", x.nbytes, x, axes, lax, boxes.all_to_all, x.shape, source, target)
 
     def permute(self, x: jax.Array, axes: Axes, pairs: Sequence[tuple[int, int]]) -> jax.Array:
         lax = lambda x: super(NativeCollectives, self).permute(x, axes, pairs)  # noqa: E731
-        return self._run(x, axes, lax, boxes.permute, x.shape, tuple((int(a), int(b)) for a, b in pairs))
+        pairs = tuple((int(a), int(b)) for a, b in pairs)
+        return self._run(PERMUTE, x.nbytes, x, axes, lax, boxes.permute, x.shape, pairs)
 
     def halo(self, x: jax.Array, axes: Axes, axis: int, width: int, parts: int, size: int) -> jax.Array:
         lax = lambda x: super(NativeCollectives, self).halo(x, axes, axis, width, parts, size)  # noqa: E731
-        return self._run(x, axes, lax, boxes.copy_halo, x.shape, (Edge(axis, parts, size, width),))
+        edge = x.nbytes // x.shape[axis] * width
+        return self._run(PERMUTE, edge, x, axes, lax, boxes.copy_halo, x.shape, (Edge(axis, parts, size, width),))
 
     def halos(self, x: jax.Array, axes: Sequence[Axes], edges: Sequence[Edge]) -> jax.Array:
         """The block extended along several dims, each split over axes of its own, corners included: one exchange."""
@@ -104,30 +107,49 @@ class NativeCollectives(LaxCollectives):
                 x = super(NativeCollectives, self).halo(x, along, e.axis, e.width, e.parts, e.size)
             return x
 
-        return self._run(x, tuple(a for along in axes for a in along), lax, boxes.copy_halo, x.shape, tuple(edges))
+        edge = max(x.nbytes // x.shape[e.axis] * e.width for e in edges)
+        every = tuple(a for along in axes for a in along)
+        return self._run(PERMUTE, edge, x, every, lax, boxes.copy_halo, x.shape, tuple(edges))
 
     def spill(self, x: jax.Array, axes: Axes, axis: int, width: int, parts: int, extent: int, size: int) -> jax.Array:
         lax = lambda x: super(NativeCollectives, self).spill(x, axes, axis, width, parts, extent, size)  # noqa: E731
         inside = (*x.shape[:axis], extent, *x.shape[axis + 1 :])
-        return self._run(x, axes, lax, boxes.sum_halo, inside, (Edge(axis, parts, size, width),))
+        edge = x.nbytes // x.shape[axis] * width
+        return self._run(PERMUTE, edge, x, axes, lax, boxes.sum_halo, inside, (Edge(axis, parts, size, width),))
 
     def pass_on(self, left: jax.Array, right: jax.Array, axes: Axes, parts: int) -> tuple[jax.Array, jax.Array]:
         lax = lambda x: jnp.stack(super(NativeCollectives, self).pass_on(x[0], x[1], axes, parts))  # noqa: E731
         both = jnp.stack([left, right])
-        made = self._run(both, axes, lax, _ring, both.shape)
+        made = self._run(PERMUTE, left.nbytes, both, axes, lax, _ring, both.shape)
         return made[0], made[1]
 
     def _run(
-        self, x: jax.Array, axes: Axes, lax: BlockFunction, build: Callable[..., BoxProgram], *args: Any
+        self,
+        kind: str,
+        size: int,
+        x: jax.Array,
+        axes: Axes,
+        lax: BlockFunction,
+        build: Callable[..., BoxProgram],
+        *args: Any,
     ) -> jax.Array:
-        """The program that `build` makes of `args`, or `lax` where the kernels do not serve it."""
-        comm = self.binding.communicator(axes)
+        """The program that `build` makes of `args`, or `lax` where the kernels do not serve it or are not to.
+
+        To a plan it is a collective of a kind with an operand of `size` bytes.
+        """
+        comm = self._communicator(kind, size, axes)
         if comm is not None:
             program = _program(build, tuple(lax_collectives.mesh_ranks(axes)), *args)
             if serves(comm, program, x.dtype):
                 y, self.token = exchange(comm, program, x, self._token())
                 return y
         return self._lax(lax, x)
+
+    def _communicator(self, kind: str, size: int, axes: Axes) -> Communicator | None:
+        """That of the axes; None where the plan or the machine leaves the collective to lax."""
+        if self.rules is not None and not takes(self.rules, kind, axes, size):
+            return None
+        return self.binding.communicator(axes)
 
     def _lax(self, f: BlockFunction, x: jax.Array) -> jax.Array:
         y, self.token = among(f, x, self._token())

@@ -23,15 +23,14 @@ import jax
 import numpy as np
 
 from ir.errors import Diagnostic, InternalError
+from ir.native import MODE, SLOT_BYTES, mode
 
-from .build import MODE, Library, library, mode
+from .build import Library, library
 from .rounds import PIECE_BYTES
 from .schedule import MAX_RANKS
 from .segments import DeviceSegments, HostSegments, Refused, Segments
 
 Axes = tuple[str, ...]
-SLOT_BYTES = 16 << 20
-"""Default size of each of a rank's two staging slots. Shared memory is reserved in full, a process's own when used."""
 LIMIT = 300.0
 """Default seconds that a rank waits for its peers; longer than they may differ in compiling."""
 
@@ -92,7 +91,7 @@ class Communicator:
     handle: int
     slot_bytes: int
     piece_bytes: int = 0
-    """Bytes of a round (see `schedule`); 0: one round, as on GPUs."""
+    """Bytes of a round (see `schedule`); 0: one round."""
 
 
 @dataclass(eq=False)
@@ -167,8 +166,8 @@ class Binding:
                 made.unlink(name)  # all have it mapped, or nobody will: nothing stays, even if a process dies now
         self._together(f"{key}/probe", segments[0].probe)
         self.segments.append(segments[0])
-        on_cpu = self.mesh.devices.flat[0].platform == "cpu"
-        return Communicator(axes, groups.shape[1], segments[0].handle, self.slot_bytes, PIECE_BYTES if on_cpu else 0)
+        platform = "cpu" if self.mesh.devices.flat[0].platform == "cpu" else "gpu"
+        return Communicator(axes, groups.shape[1], segments[0].handle, self.slot_bytes, PIECE_BYTES[platform])
 
     def _segments(self) -> Segments:
         if self.mesh.devices.flat[0].platform == "cpu":
@@ -206,20 +205,24 @@ class Binding:
 _rounds = iter(range(1 << 62))
 
 
-def bind(mesh: jax.sharding.Mesh, slot_bytes: int = SLOT_BYTES, seconds: float = LIMIT) -> Binding | None:
+def bind(
+    mesh: jax.sharding.Mesh, slot_bytes: int | None = None, seconds: float = LIMIT, planned: bool = False
+) -> Binding | None:
     """Connects the ranks of a mesh, or None where `jax.lax` is to be used; every process of the run calls it.
 
-    slot_bytes: the largest message of a rank [bytes]; larger ones go through lax. seconds: how long a rank waits for
-    its peers before all of them fail. Native where all processes have one library and nobody asks for lax; on GPUs
-    where all ask for native and have CUDA's compiler.
+    slot_bytes: each of a rank's two staging slots [bytes] (default: `ir.native.SLOT_BYTES`); shared memory is reserved
+    in full, a process's own when used. Copies of any size go through them in rounds; sums beyond them through lax.
+    seconds: how long a rank waits for its peers before all of them fail. Native where all processes have one library
+    and nobody asks for lax; on GPUs where all have CUDA's compiler and ask for native, or a plan does (`planned`).
     """
-    if slot_bytes < 1 or seconds <= 0:
-        raise InternalError(f"slots of {slot_bytes} bytes, a limit of {seconds} seconds")
-    store, number = Store(seconds), next(_rounds)
     platforms = sorted({"cpu" if d.platform == "cpu" else "gpu" for d in mesh.devices.flat})
     if len(platforms) > 1:
         raise Diagnostic("argument", "a mesh of CPUs and GPUs together", hint="take devices of one kind")
-    found = library(platforms[0])
+    slot_bytes = SLOT_BYTES[platforms[0]] if slot_bytes is None else slot_bytes
+    if slot_bytes < 1 or seconds <= 0:
+        raise InternalError(f"slots of {slot_bytes} bytes, a limit of {seconds} seconds")
+    store, number = Store(seconds), next(_rounds)
+    found = library(platforms[0], planned)
     boot = Path("/proc/sys/kernel/random/boot_id")
     host = f"{socket.gethostname()} {boot.read_text().strip() if boot.exists() else ''}"
     own = [host, found and found.digest, mode(), slot_bytes]

@@ -1,7 +1,7 @@
 // The core as kernels.
 //
-// A call is two kernels: the first stages, and its last block signals, so that its grid may be larger than the GPU; the
-// second waits in its own memory and pulls. The epoch lives in device memory: replays of a CUDA graph advance it. A wait
+// A round of a call is two kernels: the first stages, and its last block signals, so that its grid may be larger than the
+// GPU; the second waits in its own memory and pulls. The epoch lives in device memory: replays of a CUDA graph advance it. A wait
 // ends with the limit or an abort; the result is then all ones, NaN in every float, and the host raises at the next call.
 #include "cuda.h"
 
@@ -15,20 +15,19 @@ constexpr int kBlocks = 264;       // two for each multiprocessor of an H200
 constexpr int kElementsEach = 4;   // of a thread, before more blocks are taken
 
 template <class T>
-__global__ void stage_kernel(const View* views, const int32_t* place, const int32_t* table, int64_t row_words, const T* x, uint32_t call) {
+__global__ void stage_kernel(const View* views, const int32_t* place, const Table table, int round, const T* x, uint32_t call) {
   __shared__ View v;
   load_view(&v, views, *place);
-  stage_and_signal(v, Program{reinterpret_cast<const int64_t*>(table) + v.rank * row_words}, x, call);
+  stage_and_signal(v, table.program(v.rank, round), x, call);
 }
 
 template <class T>
-__global__ void pull_kernel(const View* views, const int32_t* place, const int32_t* table, int64_t row_words, const T* x, T* y,
-                            int64_t y_bytes, float* token, const Wait wait) {
+__global__ void pull_kernel(const View* views, const int32_t* place, const Table table, int round, const T* x, T* y, int64_t y_bytes,
+                            float* token, const Wait wait) {
   __shared__ View v;
   load_view(&v, views, *place);
   if (worker() == 0) *token = 0.0f;
-  Program program{reinterpret_cast<const int64_t*>(table) + v.rank * row_words};
-  wait_and_pull(v, v.header(v.rank)->epoch, program, x, y, y_bytes, wait);
+  wait_and_pull(v, v.header(v.rank)->epoch, table.program(v.rank, round), x, y, y_bytes, wait);
 }
 
 template <class T, template <class> class Op>
@@ -46,15 +45,19 @@ int blocks(int64_t elements) {
 }
 
 template <class T>
-const char* exchange(const Call& c, const int32_t* table, int64_t row_words) {
+const char* exchange(const Call& c, const Table& table) {
   Communicator* comm;
   const View* views;
   if (const char* why = find_views(c.handle, c.device, &comm, &views)) return why;
   auto stream = static_cast<cudaStream_t>(c.stream);
   const T* x = static_cast<const T*>(c.x);
-  stage_kernel<T><<<blocks(c.x_bytes / sizeof(T)), kThreads, 0, stream>>>(views, c.place, table, row_words, x, c.call);
-  pull_kernel<T><<<blocks(c.y_bytes / sizeof(T)), kThreads, 0, stream>>>(views, c.place, table, row_words, x, static_cast<T*>(c.y), c.y_bytes,
-                                                                        c.token, Wait{c.call, comm->limit_ns, comm->noticed});
+  int64_t each = table.rounds * sizeof(T);
+  Wait wait{c.call, comm->limit_ns, comm->noticed};
+  for (int round = 0; round < table.rounds; ++round) {
+    stage_kernel<T><<<blocks(c.x_bytes / each), kThreads, 0, stream>>>(views, c.place, table, round, x, c.call);
+    pull_kernel<T><<<blocks(c.y_bytes / each), kThreads, 0, stream>>>(views, c.place, table, round, x, static_cast<T*>(c.y), c.y_bytes,
+                                                                     c.token, wait);
+  }
   return launched();
 }
 
@@ -98,19 +101,19 @@ const char* load_kernels() {
   return all ? nullptr : cudaGetErrorString(cudaGetLastError());
 }
 
-const char* launch_exchange(const Call& c, Type type, const int32_t* table, int64_t row_words) {
+const char* launch_exchange(const Call& c, Type type, const Table& table) {
   switch (type) {
-    case Type::kUnit1: return exchange<Unit<1>>(c, table, row_words);
-    case Type::kUnit2: return exchange<Unit<2>>(c, table, row_words);
-    case Type::kUnit4: return exchange<Unit<4>>(c, table, row_words);
-    case Type::kUnit8: return exchange<Unit<8>>(c, table, row_words);
-    case Type::kUnit16: return exchange<Unit<16>>(c, table, row_words);
-    case Type::kF32: return exchange<float>(c, table, row_words);
-    case Type::kF64: return exchange<double>(c, table, row_words);
-    case Type::kS32: return exchange<int32_t>(c, table, row_words);
-    case Type::kS64: return exchange<int64_t>(c, table, row_words);
-    case Type::kC64: return exchange<Complex<float>>(c, table, row_words);
-    default: return exchange<Complex<double>>(c, table, row_words);
+    case Type::kUnit1: return exchange<Unit<1>>(c, table);
+    case Type::kUnit2: return exchange<Unit<2>>(c, table);
+    case Type::kUnit4: return exchange<Unit<4>>(c, table);
+    case Type::kUnit8: return exchange<Unit<8>>(c, table);
+    case Type::kUnit16: return exchange<Unit<16>>(c, table);
+    case Type::kF32: return exchange<float>(c, table);
+    case Type::kF64: return exchange<double>(c, table);
+    case Type::kS32: return exchange<int32_t>(c, table);
+    case Type::kS64: return exchange<int64_t>(c, table);
+    case Type::kC64: return exchange<Complex<float>>(c, table);
+    default: return exchange<Complex<double>>(c, table);
   }
 }
 

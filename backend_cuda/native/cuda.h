@@ -20,12 +20,22 @@ struct Call {
   uint32_t call;
 };
 
+// An exchange's tables in device memory: for each rank a row of words a round.
+struct Table {
+  const int32_t* words;  // pairs
+  int64_t rounds, row_words;
+  MB_HD Program program(int rank, int64_t round) const {
+    return {reinterpret_cast<const int64_t*>(words) + (rank * rounds + round) * row_words};
+  }
+};
+
 enum class Type { kUnit1, kUnit2, kUnit4, kUnit8, kUnit16, kF32, kF64, kS32, kS64, kC64, kC128 };
 
-const char* launch_exchange(const Call& c, Type type, const int32_t* table, int64_t row_words);
+const char* launch_exchange(const Call& c, Type type, const Table& table);
 const char* launch_all_reduce(const Call& c, Type type, int kind, const Order& order, int64_t count);
 // All virtual ranks of this device in one launch: x and y are the stacks of their blocks, the rank's place is its number.
-const char* launch_virtual_exchange(const Call& c, int ranks, Type type, const int32_t* table, int64_t row_words);
+// One round.
+const char* launch_virtual_exchange(const Call& c, int ranks, Type type, const Table& table);
 const char* launch_virtual_all_reduce(const Call& c, int ranks, Type type, int kind, const Order& order, int64_t count);
 const char* launch_copy(void* stream, void* to, const void* from, int64_t bytes);
 

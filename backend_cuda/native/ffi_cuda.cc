@@ -42,6 +42,10 @@ Call call_of(void* stream, int32_t device, ffi::Buffer<ffi::S32> place, ffi::Any
           static_cast<int64_t>(x.size_bytes()), static_cast<int64_t>(y->size_bytes()), static_cast<uint32_t>(call)};
 }
 
+Table table_of(const ffi::Buffer<ffi::S32>& table) {
+  return {table.typed_data(), table.dimensions()[1], table.dimensions()[2] / 2};
+}
+
 // The type of an exchange; kUnit1 with units of 0 where there is no sum.
 bool type_of(int64_t unit, ffi::DataType x, Type* type) {
   switch (unit) {
@@ -70,7 +74,7 @@ ffi::Error exchange_impl(void* stream, int32_t device, ffi::Buffer<ffi::S32> pla
                          int64_t call, int64_t unit) {
   Type type;
   if (!type_of(unit, x.element_type(), &type)) return no_such(x.element_type());
-  return error_of(launch_exchange(call_of(stream, device, place, x, y, token, handle, call), type, table.typed_data(), table.dimensions()[2] / 2));
+  return error_of(launch_exchange(call_of(stream, device, place, x, y, token, handle, call), type, table_of(table)));
 }
 
 ffi::Error all_reduce_impl(void* stream, int32_t device, ffi::Buffer<ffi::S32> place, ffi::Buffer<ffi::F32>, ffi::AnyBuffer x,
@@ -93,7 +97,7 @@ ffi::Error virtual_exchange_impl(void* stream, int32_t device, ffi::Buffer<ffi::
   Type type;
   if (!type_of(unit, x.element_type(), &type)) return no_such(x.element_type());
   return error_of(launch_virtual_exchange(virtual_call(stream, device, x, y, handle, call), static_cast<int>(table.dimensions()[0]), type,
-                                          table.typed_data(), table.dimensions()[2] / 2));
+                                          table_of(table)));
 }
 
 ffi::Error virtual_all_reduce_impl(void* stream, int32_t device, ffi::AnyBuffer x, ffi::Result<ffi::AnyBuffer> y, int64_t handle, int64_t call,

@@ -16,7 +16,7 @@ import jax
 
 from ..lax_collectives import Axes, LaxCollectives
 from .calls import first_token
-from .collectives import NativeCollectives
+from .collectives import NativeCollectives, Rules
 from .communicator import Binding
 
 _place: ContextVar[Any] = ContextVar("place", default=None)
@@ -32,8 +32,8 @@ class InTurn(LaxCollectives):
 
     name = "native"
 
-    def __init__(self, binding: Binding):
-        self.binding = binding
+    def __init__(self, binding: Binding, rules: Rules = None):
+        self.binding, self.rules = binding, rules
 
     def chained(self, f: Callable[..., Any], loops: bool = False) -> Callable[..., Any]:
         def run(*args: Any) -> Any:
@@ -57,7 +57,7 @@ class InTurn(LaxCollectives):
         return run
 
     def opened(self, blocks: Sequence[jax.Array] = ()) -> LaxCollectives:
-        return LaxCollectives() if (place := _place.get()) is None else _Continued(self.binding, place)
+        return LaxCollectives() if (place := _place.get()) is None else _Continued(self.binding, place, self.rules)
 
     def all_reduce(self, x: jax.Array, axes: Axes, kind: str) -> jax.Array:
         return self._one(lambda comm: comm.all_reduce(x, axes, kind))
@@ -73,8 +73,8 @@ class InTurn(LaxCollectives):
 class _Continued(NativeCollectives):
     """Goes on where the trace's chain stands, and leaves it where it ends."""
 
-    def __init__(self, binding: Binding, place: Any):
-        super().__init__(binding, place[...])
+    def __init__(self, binding: Binding, place: Any, rules: Rules):
+        super().__init__(binding, place[...], rules)
         self.place = place
 
     def closed(self, outputs: dict[str, jax.Array]) -> dict[str, jax.Array]:

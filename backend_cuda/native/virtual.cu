@@ -10,11 +10,11 @@ namespace meshbayes {
 namespace {
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) virtual_exchange_kernel(const View* views, const int32_t* table, int64_t row_words, const T* x,
-                                                                    int64_t x_count, T* y, int64_t y_count, const Wait wait) {
+__global__ void __launch_bounds__(kThreads) virtual_exchange_kernel(const View* views, const Table table, const T* x, int64_t x_count,
+                                                                    T* y, int64_t y_count, const Wait wait) {
   __shared__ View v;
   load_view(&v, views, blockIdx.y);
-  Program program{reinterpret_cast<const int64_t*>(table) + v.rank * row_words};
+  Program program = table.program(v.rank, 0);
   const T* from = x + v.rank * x_count;
   uint32_t epoch = stage_and_signal(v, program, from, wait.call);
   wait_and_pull(v, epoch, program, from, y + v.rank * y_count, y_count * static_cast<int64_t>(sizeof(T)), wait);
@@ -43,7 +43,7 @@ const char* too_many() {
 }
 
 template <class T>
-const char* exchange(const Call& c, int ranks, const int32_t* table, int64_t row_words) {
+const char* exchange(const Call& c, int ranks, const Table& table) {
   Communicator* comm;
   const View* views;
   if (const char* why = find_views(c.handle, c.device, &comm, &views)) return why;
@@ -53,7 +53,7 @@ const char* exchange(const Call& c, int ranks, const int32_t* table, int64_t row
   int64_t wanted = (std::max(x_count, y_count) + kThreads - 1) / kThreads;
   dim3 grid(static_cast<unsigned>(std::clamp<int64_t>(wanted, 1, most)), ranks);
   virtual_exchange_kernel<T><<<grid, kThreads, 0, static_cast<cudaStream_t>(c.stream)>>>(
-      views, table, row_words, static_cast<const T*>(c.x), x_count, static_cast<T*>(c.y), y_count, Wait{c.call, comm->limit_ns, comm->noticed});
+      views, table, static_cast<const T*>(c.x), x_count, static_cast<T*>(c.y), y_count, Wait{c.call, comm->limit_ns, comm->noticed});
   return launched();
 }
 
@@ -77,19 +77,19 @@ const char* reduce(const Call& c, int ranks, int kind, const Order& order, int64
 
 }  // namespace
 
-const char* launch_virtual_exchange(const Call& c, int ranks, Type type, const int32_t* table, int64_t row_words) {
+const char* launch_virtual_exchange(const Call& c, int ranks, Type type, const Table& table) {
   switch (type) {
-    case Type::kUnit1: return exchange<Unit<1>>(c, ranks, table, row_words);
-    case Type::kUnit2: return exchange<Unit<2>>(c, ranks, table, row_words);
-    case Type::kUnit4: return exchange<Unit<4>>(c, ranks, table, row_words);
-    case Type::kUnit8: return exchange<Unit<8>>(c, ranks, table, row_words);
-    case Type::kUnit16: return exchange<Unit<16>>(c, ranks, table, row_words);
-    case Type::kF32: return exchange<float>(c, ranks, table, row_words);
-    case Type::kF64: return exchange<double>(c, ranks, table, row_words);
-    case Type::kS32: return exchange<int32_t>(c, ranks, table, row_words);
-    case Type::kS64: return exchange<int64_t>(c, ranks, table, row_words);
-    case Type::kC64: return exchange<Complex<float>>(c, ranks, table, row_words);
-    default: return exchange<Complex<double>>(c, ranks, table, row_words);
+    case Type::kUnit1: return exchange<Unit<1>>(c, ranks, table);
+    case Type::kUnit2: return exchange<Unit<2>>(c, ranks, table);
+    case Type::kUnit4: return exchange<Unit<4>>(c, ranks, table);
+    case Type::kUnit8: return exchange<Unit<8>>(c, ranks, table);
+    case Type::kUnit16: return exchange<Unit<16>>(c, ranks, table);
+    case Type::kF32: return exchange<float>(c, ranks, table);
+    case Type::kF64: return exchange<double>(c, ranks, table);
+    case Type::kS32: return exchange<int32_t>(c, ranks, table);
+    case Type::kS64: return exchange<int64_t>(c, ranks, table);
+    case Type::kC64: return exchange<Complex<float>>(c, ranks, table);
+    default: return exchange<Complex<double>>(c, ranks, table);
   }
 }
 

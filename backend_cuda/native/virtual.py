@@ -13,9 +13,10 @@ import jax
 import numpy as np
 
 from ir.errors import Diagnostic, InternalError
+from ir.native import MODE
 
 from .boxes import BoxProgram
-from .build import MODE, Library, kernels
+from .build import Library, kernels
 from .calls import ADDED, KINDS, REDUCED, scheduled
 from .schedule import MAX_RANKS
 from .segments import DeviceSegments, HostSegments, Refused, Segments

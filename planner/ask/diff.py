@@ -149,7 +149,9 @@ def _moves(program: Program, plans: tuple[Plan, Plan], machines, users: Mapping[
     seconds: list[dict[tuple[str, str], float]] = []
     sent: list[dict[tuple[str, str], float]] = []
     for plan, machine in zip(plans, machines, strict=True):
-        costs = Costs(machine if isinstance(machine, Machine) else Machine.load(machine or plan.machine), plan.mesh)
+        costs = Costs(
+            machine if isinstance(machine, Machine) else Machine.load(machine or plan.machine), plan.mesh, plan.native
+        )
         count, price, size = Counter(), {}, {}
         for step in plan.steps(program):
             key = step.value.name, str(step.move)

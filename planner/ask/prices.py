@@ -49,7 +49,7 @@ def prices(
     orders = tuple(map(parse_order, pins))
     held = (*firm(orders), *met_pins(plan, [o for o in orders if isinstance(o, Preference)]))
     question = Question(held, fixed or {}, names or {}, 0.0, keep_small, math.inf)
-    problem = Problem.of(program, Costs(machine, plan.mesh), question)
+    problem = Problem.of(program, Costs(machine, plan.mesh, plan.native), question)
     best, limit = prediction.seconds, math.inf
     found: dict[str, dict[Layout, float]] = {}
     for option in problem.options:

@@ -15,7 +15,7 @@ from ir.plan import Plan
 
 from ..cost import Costs, leaf_nodes, made_anew
 from ..machine import Machine
-from ..memory import holdings, latent_bytes, profile
+from ..memory import holdings, latent_bytes, profile, staging_slots
 from ..orders import layout_text
 from ..schedule import Schedule
 from ..show.units import bytes_text, seconds_text
@@ -125,8 +125,8 @@ def where(
     if not isinstance(machine, Machine):
         machine = Machine.load(machine or plan.machine)
     users = {value: user for user, value in reversed(list((names or {}).items()))}
-    program = plan.applied(program)
-    found = (replace(i, name=users.get(i.name, i.name)) for i in _items(program, plan, Costs(machine, plan.mesh)))
+    program, costs = plan.applied(program), Costs(machine, plan.mesh, plan.native)
+    found = (replace(i, name=users.get(i.name, i.name)) for i in _items(program, plan, costs))
     title = f"'{program.name}' on mesh {plan.mesh}, machine {machine.name}"
     return Where(title, tuple(sorted(found, key=lambda i: -i.seconds)), _peak(program, plan, users))
 
@@ -170,6 +170,8 @@ def _held(program: Program, plan: Plan, schedule: Schedule, step: int) -> Iterab
     if plan.copies:
         more = plan.copies * latent_bytes(program, plan)
         yield Holding("vectors of the sampler", f"{plan.copies:g} x the latents", "", float(more))
+    if slots := staging_slots(plan.native, plan.platform):
+        yield Holding("staging slots", "of hand-written collectives", "", float(slots))
 
 
 def format_where(found: Where) -> str:

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ir.errors import Diagnostic
 from ir.graph import Node, Program, Value
 from ir.layout import Collective, Layout, block_bytes, block_shape, collectives_of, replay
+from ir.native import is_native
 from ir.op import Op
 from ir.passes.recompute import late_nodes
 from ir.plan import Plan, Step
@@ -75,7 +76,14 @@ def as_json(
         "edges": list(_edges(program, plan, costs)),
         "memory": _memory(program, plan, schedule),
         "collectives": [
-            {"kind": c.kind, "axes": list(c.axes), "dtype": c.dtype, "bytes": c.bytes, "count": count}
+            {
+                "kind": c.kind,
+                "axes": list(c.axes),
+                "dtype": c.dtype,
+                "bytes": c.bytes,
+                "count": count,
+                "by": performer(plan, [c]),
+            }
             for c, count in collectives(program, plan)
         ],
     }
@@ -84,7 +92,7 @@ def as_json(
 def costs_of(plan: Plan, machine: Machine | None) -> Costs | None:
     """The prices under which the plan was made; None where its machine is not at hand."""
     try:
-        return Costs(machine or Machine.load(plan.machine), plan.mesh)
+        return Costs(machine or Machine.load(plan.machine), plan.mesh, plan.native)
     except Diagnostic:
         return None
 
@@ -175,8 +183,16 @@ def _values(program: Program, region: bool = False) -> Iterable[tuple[Value, Nod
             yield from _values(inner, True)
 
 
+def performer(plan: Plan, found: Sequence[Collective]) -> str | None:
+    """Whose collectives these are, "native" or "jax.lax"; None for none, and where the plan leaves it open."""
+    if not found or not plan.native:
+        return None
+    return "native" if all(is_native(plan.native, c) for c in found) else "jax.lax"
+
+
 def _move_row(step: Step, plan: Plan, costs: Costs | None) -> dict[str, Any]:
-    size = sum(c.bytes for c in collectives_of(step.move, step.value.type, step.before, plan.mesh))
+    performed = collectives_of(step.move, step.value.type, step.before, plan.mesh)
+    size = sum(c.bytes for c in performed)
     return {
         "move": str(step.move),
         "to": layout_text(step.after),
@@ -186,6 +202,7 @@ def _move_row(step: Step, plan: Plan, costs: Costs | None) -> dict[str, Any]:
         "seconds": costs.move(step.move, step.value.type, step.before) if costs else None,
         "kind": step.move.kind,
         "axes": list(step.move.axes),
+        "by": performer(plan, performed),
     }
 
 

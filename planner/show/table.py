@@ -44,7 +44,8 @@ def mesh_text(data: Mapping[str, Any]) -> str:
 
 def collective_text(c: Mapping[str, Any]) -> str:
     """How often, which, over which axes, of what, how large."""
-    return f"{c['count']} x {c['kind']}({'+'.join(c['axes'])}) {c['dtype']} {c['bytes']:,} B"
+    by = f", {c['by']}" if c["by"] else ""
+    return f"{c['count']} x {c['kind']}({'+'.join(c['axes'])}) {c['dtype']} {c['bytes']:,} B{by}"
 
 
 def totals(data: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -96,11 +97,12 @@ def note_text(move: Mapping[str, Any]) -> str:
 
 
 def move_text(move: Mapping[str, Any]) -> str:
-    """A move with its bytes, its seconds and how often: `all_reduce(row) 8 kB, 10 us, 3 times`."""
+    """A move with its bytes, its seconds, by whom and how often: `all_reduce(row) 8 kB, 10 us, native, 3 times`."""
     size = f" {bytes_text(move['bytes'])}" if move["bytes"] else ""
     price = f", {seconds_text(move['seconds'])}" if move["seconds"] else ""
     trips = f", {move['trips']} times" if move["trips"] > 1 else ""
-    return f"{move['move']}{size}{price}{trips}"
+    by = f", {move['by']}" if move["by"] else ""
+    return f"{move['move']}{size}{price}{by}{trips}"
 
 
 def _table(rows: Sequence[Sequence[str]], notes: Mapping[int, Sequence[str]]) -> Iterable[str]:

@@ -47,7 +47,7 @@ def test_json_holds_what_the_table_holds():
     moved = [m for v in data["values"] for m in v["moves"]]
     assert sum(m["seconds"] for m in moved) == pytest.approx(plan.prediction.communication_seconds)
     assert data["collectives"] == [
-        {"kind": c.kind, "axes": list(c.axes), "dtype": c.dtype, "bytes": c.bytes, "count": n}
+        {"kind": c.kind, "axes": list(c.axes), "dtype": c.dtype, "bytes": c.bytes, "count": n, "by": None}
         for c, n in plan.collectives(program).items()
     ]
 

@@ -23,7 +23,7 @@ function priced(node) {
 
 function movesTable(moves) {
   const row = (m) => html("tr", {}, html("td", {}, m.move.replace("->", "→")), html("td", {}, m.kind === "slice" ? "–" : bytes(m.bytes)),
-    html("td", {}, m.kind === "slice" ? "free" : seconds(m.seconds) + (m.trips > 1 ? ` × ${m.trips}` : "")));
+    html("td", {}, m.kind === "slice" ? "free" : seconds(m.seconds) + (m.trips > 1 ? ` × ${m.trips}` : "") + (m.by ? `, ${m.by}` : "")));
   return html("table", { class: "moves" }, html("tbody", {}, moves.map(row)));
 }
 
