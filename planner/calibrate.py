@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +19,17 @@ from scipy.optimize import nnls
 from ir.errors import Diagnostic
 
 from .curves import Curve, Points, share
-from .machine import KINDS, WORK, Link, Machine, Rates
+from .machine import KINDS, WORK, Link, Machine, NativeLink, Rates
+
+NATIVE = "native"
+"""Before the kind of a collective: it was ours."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """A timing: a kind of collective among n devices, `size` bytes of operand on each; or work of one device.
+
+    Collectives are those of `jax.lax`, or hand-written ones ("native all_reduce").
 
     For work, `what` is a class with its precision ("fft f32") and `size` counts flops; without one ("gather") bytes;
     "launch" counts operations. `spread` is the noise of the repeats, as a fraction.
@@ -59,14 +64,18 @@ class Calibration:
         machine = self.machine
         lines = [f"{machine.name}: {machine.title}", "", "  computing, per device          attained    noise  fit"]
         for fit in self.fits:
-            if fit.what in KINDS:
+            if fit.what.removeprefix(f"{NATIVE} ") in KINDS:
                 continue
             lines.append(f"  {fit.what:<28} {self._rate(fit.what):>12}  ±{fit.spread:4.0%}  within x{fit.law:.2f}")
-        lines += ["", "  collectives              alpha        beta    noise  law         curves"]
-        for fit in (f for f in self.fits if f.what in KINDS):
-            alpha, beta = machine.inside.times(fit.what)
+        lines += ["", "  collectives                    alpha        beta    noise  law         curves"]
+        for fit in self.fits:
+            kind = fit.what.removeprefix(f"{NATIVE} ")
+            link = machine.inside if kind == fit.what else machine.native
+            if kind not in KINDS or link is None:
+                continue
+            alpha, beta = link.times(kind)
             lines.append(
-                f"  {fit.what:<19} {1e6 * alpha:8.1f} us {beta / 1e9:6.2f} GB/s  ±{fit.spread:4.0%}"
+                f"  {fit.what:<25} {1e6 * alpha:8.1f} us {beta / 1e9:6.2f} GB/s  ±{fit.spread:4.0%}"
                 f"  within x{fit.law:.2f}  x{fit.curve:.2f}"
             )
         return "\n".join(lines) + "\n"
@@ -90,11 +99,10 @@ def calibrate(
         by_what.setdefault(s.what, []).append(s)
     noise = {what: statistics.median(s.spread for s in samples if s.what == what) for what in by_what}
     _check_enough(by_what)
-    fits, curves, alphas, betas = [], [], [], []
-    work, launch = {}, 0.0
+    fits, work, launch = list[Fit](), {}, 0.0
     for what, found in by_what.items():
         kind, _, precision = what.partition(" ")
-        if kind in KINDS:
+        if kind in KINDS or kind == NATIVE:
             continue
         rate = _rate(found)
         fits.append(Fit(what, len(found), noise[what], _typical(s.seconds * rate / s.size for s in found)))
@@ -102,28 +110,8 @@ def calibrate(
             launch = 1 / rate
         else:
             work.setdefault(kind, {})[precision or "bandwidth"] = rate
-    for kind in KINDS:
-        found = by_what.get(kind, [])
-        alpha, beta = fit_law(kind, found)
-        alphas.append(alpha)
-        betas.append(beta)
-        curves.append(tuple(_curves(found)))
-        link = Link((alpha,) * len(KINDS), (beta,) * len(KINDS))
-        bent = {c.n: c for c in curves[-1]}
-        fits += (
-            [
-                Fit(
-                    kind,
-                    len(found),
-                    noise[kind],
-                    _typical(link.seconds(kind, 1, s.n, s.size) / s.seconds for s in found),
-                    _typical(bent[s.n].seconds(s.size) / s.seconds for s in found),
-                )
-            ]
-            if found
-            else []
-        )
-    link = Link(tuple(alphas), tuple(betas), tuple(curves))
+    link = Link(*_fitted("", by_what, noise, fits))
+    native = NativeLink(*_fitted(f"{NATIVE} ", by_what, noise, fits)) if _has_native(by_what) else None
     general = work["elementwise"]
     machine = Machine(
         name=name,
@@ -137,8 +125,35 @@ def calibrate(
         inside=link,
         across=link,
         work=tuple((kind, Rates(**work[kind])) for kind in WORK if kind in work),
+        native=native,
     )
     return Calibration(machine, tuple(fits))
+
+
+def _has_native(by_what: Iterable[str]) -> bool:
+    """Whether every kind was timed: one without figures would pass for free."""
+    return {f"{NATIVE} {kind}" for kind in KINDS} <= set(by_what)
+
+
+def _fitted(
+    prefix: str, by_what: Mapping[str, list[Sample]], noise: Mapping[str, float], fits: list[Fit]
+) -> tuple[tuple[float, ...], tuple[float, ...], tuple[tuple[Curve, ...], ...]]:
+    """Alphas, betas and curves by kind of the collectives of a prefix; how well they hold is added to `fits`."""
+    laws, curves = [], []
+    for kind in KINDS:
+        what = f"{prefix}{kind}"
+        found = by_what.get(what, [])
+        laws.append(fit_law(kind, found))
+        curves.append(tuple(_curves(found)))
+        if not found:
+            continue
+        (alpha, beta), bent = laws[-1], {c.n: c for c in curves[-1]}
+        line = Link((alpha,) * len(KINDS), (beta,) * len(KINDS))
+        law = _typical(line.seconds(kind, 1, s.n, s.size) / s.seconds for s in found)
+        curve = _typical(bent[s.n].seconds(s.size) / s.seconds for s in found)
+        fits.append(Fit(what, len(found), noise[what], law, curve))
+    alphas, betas = zip(*laws, strict=True)
+    return alphas, betas, tuple(curves)
 
 
 def fit_law(kind: str, samples: Sequence[Sample]) -> tuple[float, float]:

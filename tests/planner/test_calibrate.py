@@ -50,6 +50,20 @@ def test_the_law_and_the_rates_come_back(noise):
     assert (machine.f32, machine.memory_bandwidth) == (machine.flops("f32"), machine.bandwidth())
 
 
+def test_hand_written_collectives_come_back_beside_those_of_lax_if_every_kind_was_timed():
+    samples = timings(0)
+    ours = [Sample(f"native {s.what}", s.size, s.seconds / 3, 0.02, s.n) for s in samples if s.what in KINDS]
+    found = calibrate([*samples, *ours], "known", "made up")
+    link = found.machine.native
+    assert link is not None and link.measured
+    for at, kind in enumerate(KINDS):
+        assert link.alpha[at] == pytest.approx(ALPHA[at] / 3, rel=0.01)
+        assert link.beta[at] == pytest.approx(BETA[at] * 3, rel=0.01)
+        assert f"native {kind}" in str(found) and found.machine.inside.alpha[at] == pytest.approx(ALPHA[at], rel=0.01)
+    assert calibrate([*samples, *ours[:-24]], "known", "").machine.native is None  # one kind is missing
+    assert calibrate(samples, "known", "").machine.native is None
+
+
 def test_the_curves_follow_what_the_law_cannot():
     """A cache that ends at 1 MB: messages above it are four times slower."""
     slow = [Sample(s.what, s.size, s.seconds * (4 if s.n > 1 and s.size > 2**20 else 1), 0, s.n) for s in timings(0)]
