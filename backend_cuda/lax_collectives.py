@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Axes = tuple[str, ...]
+from ir.layout import Axes
+
+from .halo import Edge, cut_halo, cut_spill, join_halo, join_spill
 
 
 class LaxCollectives:
@@ -79,34 +81,23 @@ class LaxCollectives:
         are numbered with the first axis major; `pairs` are (sender, receiver)."""
         return jax.lax.ppermute(x, axes, list(pairs))
 
-    def halo(self, x: jax.Array, axes: Axes, axis: int, width: int, parts: int, size: int) -> jax.Array:
-        """The block extended on both sides by `width` elements of its periodic neighbours along an array axis.
+    def halo(self, x: jax.Array, *edges: Edge) -> jax.Array:
+        """The block extended on both sides by its neighbours' edges, along several dims with corners."""
+        for e in edges:
+            first, x, last = cut_halo(x, e)
+            left, right = _from_neighbours(last, first, e.axes, e.parts, e.periodic)
+            x = join_halo(left, x, right, e)
+        return x
 
-        `size` is the dim's whole extent; the right neighbour's edge lands directly after a block's real elements.
+    def spill(self, x: jax.Array, *edges: Edge) -> jax.Array:
+        """The block with what its neighbours hold beyond their edges added: `halo` transposed.
+
+        x holds `width` elements before the block's first one, and `width` more right behind its real ones.
         """
-        real = _real(axes, parts, x.shape[axis], size)
-        last = jax.lax.dynamic_slice_in_dim(x, real - width, width, axis)
-        first = jax.lax.slice_in_dim(x, 0, width, axis=axis)
-        left, right = _from_neighbours(last, first, axes, parts)
-        if isinstance(real, int):
-            return jnp.concatenate([left, x, right], axis=axis)
-        room = jnp.concatenate([left, x, jnp.zeros_like(first)], axis=axis)
-        return jax.lax.dynamic_update_slice_in_dim(room, right, real + jnp.int32(width), axis)
-
-    def spill(self, x: jax.Array, axes: Axes, axis: int, width: int, parts: int, extent: int, size: int) -> jax.Array:
-        """The block of `extent` elements with what its neighbours hold beyond their edges added: `halo` transposed.
-
-        x holds `width` elements before the block's first one, and `width` more right behind its real ones. `size` is
-        the dim's whole extent.
-        """
-        real = _real(axes, parts, extent, size)
-        before = jax.lax.slice_in_dim(x, 0, width, axis=axis)
-        behind = jax.lax.dynamic_slice_in_dim(x, real + width, width, axis)
-        left, right = _from_neighbours(behind, before, axes, parts)
-        x = jax.lax.slice_in_dim(x, width, width + extent, axis=axis)
-        for start, edge in ((0, left), (real - width, right)):
-            held = jax.lax.dynamic_slice_in_dim(x, start, width, axis)
-            x = jax.lax.dynamic_update_slice_in_dim(x, held + edge, start, axis)
+        for e in edges:
+            before, x, behind = cut_spill(x, e)
+            left, right = _from_neighbours(behind, before, e.axes, e.parts, e.periodic)
+            x = join_spill(left, x, right, e)
         return x
 
     def pass_on(self, left: jax.Array, right: jax.Array, axes: Axes, parts: int) -> tuple[jax.Array, jax.Array]:
@@ -117,19 +108,14 @@ class LaxCollectives:
 LAX = LaxCollectives()
 
 
-def _real(axes: Axes, parts: int, extent: int, size: int) -> jax.Array | int:
-    """How many elements of a block of `extent` are no padding, where `size` are split over `parts`."""
-    if extent * parts == size:
-        return extent
-    start = jax.lax.axis_index(axes).astype(jnp.int32) * jnp.int32(extent)
-    return jnp.minimum(jnp.int32(extent), jnp.int32(size) - start)
-
-
-def _from_neighbours(last: jax.Array, first: jax.Array, axes: Axes, parts: int) -> tuple[jax.Array, jax.Array]:
-    """What the left neighbour on the ring has as `last`, and the right one as `first`."""
+def _from_neighbours(
+    last: jax.Array, first: jax.Array, axes: Axes, parts: int, periodic: bool = True
+) -> tuple[jax.Array, jax.Array]:
+    """What the left neighbour has as `last`, and the right one as `first`; zeros beyond the ends of what is no ring."""
     rank, axes = mesh_ranks(axes), tuple(a for a in _mesh_order() if a in axes)
-    left = jax.lax.ppermute(last, axes, [(rank[i], rank[(i + 1) % parts]) for i in range(parts)])
-    right = jax.lax.ppermute(first, axes, [(rank[i], rank[(i - 1) % parts]) for i in range(parts)])
+    on = [(rank[i], rank[(i + 1) % parts]) for i in range(parts if periodic else parts - 1)]
+    left = jax.lax.ppermute(last, axes, on)
+    right = jax.lax.ppermute(first, axes, [(there, here) for here, there in on])
     return left, right
 
 
@@ -146,14 +132,3 @@ def mesh_ranks(axes: Axes) -> list[int]:
 
 def _mesh_order() -> Axes:
     return jax.sharding.get_abstract_mesh().axis_names
-
-
-def wrap(x: jax.Array, axis: int, width: int) -> jax.Array:
-    """The halo of a dim that is not split: the array's own other end."""
-    n = x.shape[axis]
-    index = jnp.arange(-width, n + width, dtype=jnp.int32) % jnp.int32(n)
-    if width <= n:
-        tail = jax.lax.slice_in_dim(x, n - width, n, axis=axis)
-        head = jax.lax.slice_in_dim(x, 0, width, axis=axis)
-        return jnp.concatenate([tail, x, head], axis=axis)
-    return jnp.take(x, index, axis=axis)

@@ -11,14 +11,14 @@ nothing before it does, it waits for the program's first node alone: the copies 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 
 from ir.errors import InternalError
 from ir.graph import Node, Program, Value
-from ir.layout import Layout
+from ir.layout import Layout, Move
 from ir.op import Halo, Map
 from ir.passes.recompute import again
 from ir.place import Place
@@ -26,8 +26,9 @@ from ir.plan import Plan
 from ir.strategy import Strategy
 
 from .fuse import fuse_transforms, take_factors
-from .lax_collectives import LAX, LaxCollectives, wrap
-from .reshard import attach_halo, reshard, take_in
+from .halo import wrap
+from .lax_collectives import LAX, LaxCollectives
+from .reshard import attach_halos, reshard, take_in
 
 BlockFunction = Callable[..., dict[str, jax.Array]]
 
@@ -135,15 +136,20 @@ class _Run:
                     for i, (value, _) in enumerate(wanted):
                         if dim in value.type:
                             blocks[i] = wrap(blocks[i], value.type.index(dim), role.width)
-            for i, move in node.op.halos(node.types, strategy):
+            for i, moves in _by_index(node.op.halos(node.types, strategy)):
                 value, _ = wanted[i]
-                blocks[i] = attach_halo(self.comm, blocks[i], value.type, move, self.plan.mesh)
+                blocks[i] = attach_halos(self.comm, blocks[i], value.type, moves, self.plan.mesh)
             results = list(compute(node, strategy, self.plan, blocks, self.reproducible, self.comm))
-            for i, move in node.op.spills(node.types, strategy):
-                value = node.results[i]
-                results[i] = take_in(self.comm, results[i], value.type, move, self.plan.mesh)
+            for i, moves in _by_index(node.op.spills(node.types, strategy)):
+                results[i] = take_in(self.comm, results[i], node.results[i].type, moves, self.plan.mesh)
         for value, x in zip(node.results, results, strict=True):
             self.blocks[value.name, self.plan.layouts[value.name]] = x
+
+
+def _by_index(moves: Sequence[tuple[int, Move]]) -> Iterator[tuple[int, list[Move]]]:
+    """The moves of each operand or result, in their order: what goes in one exchange."""
+    for index in dict.fromkeys(i for i, _ in moves):
+        yield index, [move for i, move in moves if i == index]
 
 
 def compute(

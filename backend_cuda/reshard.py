@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -10,6 +12,7 @@ from ir.layout import Layout, Move, block, block_shape, replay
 from ir.mesh import Mesh
 from ir.permute import routes
 
+from .halo import Edge
 from .lax_collectives import LaxCollectives
 
 
@@ -41,18 +44,19 @@ def reshard(
     return x
 
 
-def attach_halo(comm: LaxCollectives, x: jax.Array, t: TensorType, move: Move, mesh: Mesh) -> jax.Array:
-    """The block with its neighbours' edges on both sides along the split dim of a halo."""
-    assert move.source is not None
-    return comm.halo(x, move.axes, t.index(move.source), move.width, mesh.size(move.axes), t[move.source])
+def attach_halos(comm: LaxCollectives, x: jax.Array, t: TensorType, moves: Sequence[Move], mesh: Mesh) -> jax.Array:
+    """The block with its neighbours' edges on both sides along the split dims of halos."""
+    return comm.halo(x, *(_edge(t, m, mesh) for m in moves))
 
 
-def take_in(comm: LaxCollectives, x: jax.Array, t: TensorType, move: Move, mesh: Mesh) -> jax.Array:
+def take_in(comm: LaxCollectives, x: jax.Array, t: TensorType, moves: Sequence[Move], mesh: Mesh) -> jax.Array:
     """The block with what its neighbours' blocks hold beyond their edges added; what it holds itself there is cut."""
+    return comm.spill(x, *(_edge(t, m, mesh) for m in moves))
+
+
+def _edge(t: TensorType, move: Move, mesh: Mesh) -> Edge:
     assert move.source is not None
-    parts = mesh.size(move.axes)
-    extent = block(t[move.source], parts)
-    return comm.spill(x, move.axes, t.index(move.source), move.width, parts, extent, t[move.source])
+    return Edge(move.axes, t.index(move.source), move.width, mesh.size(move.axes), t[move.source])
 
 
 def _permute(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import reduce
+from itertools import product
 from operator import mul
 from typing import Any
 
@@ -12,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from backend_cuda.native import BoxProgram, boxes
-from backend_cuda.native.boxes import Edge
 from ir.assign import Axis, Cells, weights
 from ir.flat import added, taken
 
@@ -31,14 +31,20 @@ def programs(ranks: int) -> Iterator[tuple[str, BoxProgram]]:
         "all_to_all of the last dim": boxes.all_to_all(ranks, (3, 5, ranks), 1, 2),
         "all_gather": boxes.all_gather(ranks, shape, 1),
         "reduce_scatter": boxes.reduce_scatter(ranks, shape, 1),
-        "halo": boxes.copy_halo((4, 3, 5), [Edge(0, ranks, 4 * ranks, 2)]),
-        "halo, not periodic": boxes.copy_halo((4, 3, 5), [Edge(0, ranks, 4 * ranks - 1, 2, periodic=False)]),
+        "around a ring": boxes.around((ranks,), [(-1,), (1,)], (30, 30), (True,)),
+        "around, with ends": boxes.around((ranks,), [(-1,), (1,)], (7, 7), (False,)),
+        "boxes that overlap": BoxProgram.of(
+            ranks,
+            (4, 5),
+            (5, 5),
+            [(r, (r + s) % ranks, (s, s), (2 * s, s), (3 - s, 4)) for r in range(ranks) for s in (0, 1)],
+        ),
     }
     if len({to for _, to in pairs}) == ranks:
         made["permute"] = boxes.permute(ranks, shape, pairs)
     if ranks % 2 == 0 and ranks > 2:
-        edges = [Edge(0, 2, 8, 1), Edge(1, ranks // 2, 5 * (ranks // 2) - 1, 2)]
-        made["pencil halo"] = boxes.copy_halo((4, 5, 3), edges)
+        ways = [way for way in product((-1, 0, 1), repeat=2) if any(way)]
+        made["around a grid"] = boxes.around((2, ranks // 2), ways, (6, 15, 6, 24, 24, 6, 15, 6), (True, True))
     for name, program in made.items():
         yield name, program
         yield f"{name}, transposed", program.transpose()

@@ -17,6 +17,7 @@ from _harness import alternate, row
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from backend_cuda import LaxCollectives
+from backend_cuda.halo import Edge
 from backend_cuda.native import NativeCollectives, bind, boxes, particles
 from backend_cuda.native.build import kernels
 from backend_cuda.native.calls import ADDED, scheduled
@@ -217,7 +218,7 @@ def ranks(dry: bool, lax: bool = False) -> Rows:
     def block(x: jax.Array) -> jax.Array:
         chain = comm.opened((x,))
         y = chain.all_to_all(chain.all_to_all(x, ROW, 0, 1), ROW, 1, 0)
-        h = chain.halo(y, ROW, 0, 2, count, 8 * count)
+        h = chain.halo(y, Edge(ROW, 0, 2, count, 8 * count))
         return chain.all_reduce(jnp.sum(h).reshape(1), ROW, "sum") + 0 * chain.all_reduce(y[0, 0, :1], ROW, "max")
 
     spec = PartitionSpec("row")

@@ -30,6 +30,7 @@ from _harness import alternate, parser, report, row
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from backend_cuda import LaxCollectives
+from backend_cuda.halo import Edge
 from backend_cuda.native import NativeCollectives, bind
 
 ROW = ("row",)
@@ -46,7 +47,7 @@ def transpose(comm: LaxCollectives, x: jax.Array) -> jax.Array:
 
 def stencil(comm: LaxCollectives, x: jax.Array) -> jax.Array:
     n = jax.lax.axis_size(ROW)
-    h = comm.halo(x, ROW, 0, 1, n, n * x.shape[0])
+    h = comm.halo(x, Edge(ROW, 0, 1, n, n * x.shape[0]))
     return h[1:-1] + np.float32(0.1) * (h[2:] - 2 * h[1:-1] + h[:-2])
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import accumulate, product
 
 import numpy as np
 
@@ -146,60 +146,24 @@ def permute(ranks: int, shape: Sequence[int], pairs: Iterable[tuple[int, int]]) 
     return BoxProgram.of(ranks, shape, shape, [(to, source, zero, zero, tuple(shape)) for source, to in pairs])
 
 
-@dataclass(frozen=True)
-class Edge:
-    """One dim of a halo: the array axis, split over `parts` ranks, of `size` elements in all, and the halo's width.
+Way = tuple[int, ...]
+"""To a neighbour on a grid of ranks: along each dim of it one back (-1), none (0) or one on (1)."""
 
-    Every block must hold at least `width` real elements. Without `periodic` what lies beyond the ends is zero.
+
+def around(parts: Sequence[int], ways: Sequence[Way], sizes: Sequence[int], periodic: Sequence[bool]) -> BoxProgram:
+    """Pieces handed to neighbours on a grid of `parts` ranks, the last dim of which runs fastest.
+
+    A block is flat, the pieces in it one behind the other: `sizes` elements for the neighbour on each of `ways`. The
+    result is what comes from the neighbours on these ways: from the left what it hands to its right. Along dims that
+    are not `periodic` nothing comes from beyond the ends, which leaves zeros.
     """
-
-    axis: int
-    parts: int
-    size: int
-    width: int
-    periodic: bool = True
-
-
-def copy_halo(shape: Sequence[int], edges: Sequence[Edge]) -> BoxProgram:
-    """Blocks extended on both sides along several dims at once: faces, edges and corners in one exchange.
-
-    Ranks count the parts of the first edge as major. What comes from the right lies right behind a block's real
-    elements; along each dim a short block's padding lies behind that.
-    """
-    parts = [e.parts for e in edges]
-    zero, ranks = (0,) * len(shape), math.prod(parts)
-    result = list(shape)
-    for e in edges:
-        result[e.axis] += 2 * e.width
+    starts = dict(zip(ways, accumulate(sizes, initial=0), strict=False))
     boxes: list[Box] = []
     for at in product(*map(range, parts)):
-        sides = [_sides(e, shape[e.axis], i) for e, i in zip(edges, at, strict=True)]
-        for choice in product(*sides):
-            start, here, extent = list(zero), list(zero), list(shape)
-            for e, (_, there, first, count) in zip(edges, choice, strict=True):
-                start[e.axis], here[e.axis], extent[e.axis] = there, first, count
-            to, source = np.ravel_multi_index(at, parts), np.ravel_multi_index([c[0] for c in choice], parts)
-            boxes.append((int(to), int(source), tuple(start), tuple(here), tuple(extent)))
-    return BoxProgram.of(ranks, shape, result, boxes)
-
-
-def _sides(e: Edge, extent: int, i: int) -> list[tuple[int, int, int, int]]:
-    """Along one dim, of block i: (whose, start in the result, start in the block, count) for own, left and right."""
-    held = [min(extent, max(0, e.size - r * extent)) for r in range(e.parts)]
-    if min(held) < e.width:
-        raise InternalError(f"a halo of width {e.width} on blocks of {held} elements")
-    left, right = (i - 1) % e.parts, (i + 1) % e.parts
-    sides = [(i, e.width, 0, held[i])]
-    if e.periodic or i > 0:
-        sides.append((left, 0, held[left] - e.width, e.width))
-    if e.periodic or i < e.parts - 1:
-        sides.append((right, e.width + held[i], 0, e.width))
-    return sides
-
-
-def sum_halo(shape: Sequence[int], edges: Sequence[Edge]) -> BoxProgram:
-    """What blocks hold beyond their edges, added to the neighbours': `copy_halo` transposed.
-
-    `shape` is that of the block without its halo.
-    """
-    return copy_halo(shape, edges).transpose()
+        for way, size in zip(ways, sizes, strict=True):
+            there = [i + w for i, w in zip(at, way, strict=True)]
+            if all(ring or 0 <= i < n for i, n, ring in zip(there, parts, periodic, strict=True)):
+                to, source = (int(np.ravel_multi_index(i, tuple(parts), mode="wrap")) for i in (there, at))
+                boxes.append((to, source, (starts[tuple(-w for w in way)],), (starts[way],), (size,)))
+    total = (sum(sizes),)
+    return BoxProgram.of(math.prod(parts), total, total, boxes)

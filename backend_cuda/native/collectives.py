@@ -6,6 +6,7 @@ ranks or across machines) is left to `jax.lax`, at its place in the chain.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,15 +19,19 @@ from ir.errors import InternalError
 from ir.native import SMALL_SUM, Native, takes
 
 from .. import lax_collectives
+from ..halo import Cut, Edge, cut_halo, cut_spill, join_halo, join_spill
 from ..lax_collectives import Axes, LaxCollectives
 from . import boxes
-from .boxes import BoxProgram, Edge
+from .boxes import BoxProgram, Way
 from .calls import REDUCED, after, all_reduce, among, exchange, first_token, serves
-from .communicator import Binding, Communicator
+from .communicator import Binding
 
 BlockFunction = Callable[[jax.Array], jax.Array]
+Pieces = dict[Way, jax.Array]
+"""By the way that they go, or that they come from."""
 Rules = tuple[Native, ...] | None
 PERMUTE = "collective_permute"
+"""What halos, spills and passes count as in a plan."""
 
 
 class NativeCollectives(LaxCollectives):
@@ -59,7 +64,7 @@ class NativeCollectives(LaxCollectives):
         (self.token,) = carried
 
     def all_reduce(self, x: jax.Array, axes: Axes, kind: str) -> jax.Array:
-        comm = self._communicator("all_reduce", x.nbytes, axes)
+        comm = self.binding.communicator(axes) if self._gives("all_reduce", axes, x.nbytes) else None
         if comm is None or x.dtype.name not in REDUCED or x.nbytes > min(SMALL_SUM, comm.slot_bytes):
             return self._lax(lambda x: super(NativeCollectives, self).all_reduce(x, axes, kind), x)
         y, self.token = all_reduce(comm, x, self._token(), kind, lax_collectives.mesh_ranks(axes))
@@ -77,79 +82,106 @@ class NativeCollectives(LaxCollectives):
 
     def reduce_scatter(self, x: jax.Array, axes: Axes, target: int) -> jax.Array:
         lax = lambda x: super(NativeCollectives, self).reduce_scatter(x, axes, target)  # noqa: E731
-        return self._run("reduce_scatter", x.nbytes, x, axes, lax, boxes.reduce_scatter, x.shape, target)
+        return self._run("reduce_scatter", x, axes, lax, boxes.reduce_scatter, x.shape, target)
 
     def all_gather(self, x: jax.Array, axes: Axes, source: int) -> jax.Array:
         lax = lambda x: super(NativeCollectives, self).all_gather(x, axes, source)  # noqa: E731
-        return self._run("all_gather", x.nbytes, x, axes, lax, boxes.all_gather, x.shape, source)
+        return self._run("all_gather", x, axes, lax, boxes.all_gather, x.shape, source)
 
     def all_to_all(self, x: jax.Array, axes: Axes, source: int, target: int) -> jax.Array:
         lax = lambda x: super(NativeCollectives, self).all_to_all(x, axes, source, target)  # noqa: E731
-        return self._run("all_to_all", x.nbytes, x, axes, lax, boxes.all_to_all, x.shape, source, target)
+        return self._run("all_to_all", x, axes, lax, boxes.all_to_all, x.shape, source, target)
 
     def permute(self, x: jax.Array, axes: Axes, pairs: Sequence[tuple[int, int]]) -> jax.Array:
         lax = lambda x: super(NativeCollectives, self).permute(x, axes, pairs)  # noqa: E731
         pairs = tuple((int(a), int(b)) for a, b in pairs)
-        return self._run(PERMUTE, x.nbytes, x, axes, lax, boxes.permute, x.shape, pairs)
+        return self._run(PERMUTE, x, axes, lax, boxes.permute, x.shape, pairs)
 
-    def halo(self, x: jax.Array, axes: Axes, axis: int, width: int, parts: int, size: int) -> jax.Array:
-        lax = lambda x: super(NativeCollectives, self).halo(x, axes, axis, width, parts, size)  # noqa: E731
-        edge = x.nbytes // x.shape[axis] * width
-        return self._run(PERMUTE, edge, x, axes, lax, boxes.copy_halo, x.shape, (Edge(axis, parts, size, width),))
+    def halo(self, x: jax.Array, *edges: Edge) -> jax.Array:
+        return self._around(x, edges, cut_halo, join_halo, super().halo, grows=2)
 
-    def halos(self, x: jax.Array, axes: Sequence[Axes], edges: Sequence[Edge]) -> jax.Array:
-        """The block extended along several dims, each split over axes of its own, corners included: one exchange."""
-
-        def lax(x: jax.Array) -> jax.Array:
-            if not all(e.periodic for e in edges):
-                raise InternalError("jax.lax has no halo with a zero boundary: use larger staging slots")
-            for along, e in zip(axes, edges, strict=True):
-                x = super(NativeCollectives, self).halo(x, along, e.axis, e.width, e.parts, e.size)
-            return x
-
-        edge = max(x.nbytes // x.shape[e.axis] * e.width for e in edges)
-        every = tuple(a for along in axes for a in along)
-        return self._run(PERMUTE, edge, x, every, lax, boxes.copy_halo, x.shape, tuple(edges))
-
-    def spill(self, x: jax.Array, axes: Axes, axis: int, width: int, parts: int, extent: int, size: int) -> jax.Array:
-        lax = lambda x: super(NativeCollectives, self).spill(x, axes, axis, width, parts, extent, size)  # noqa: E731
-        inside = (*x.shape[:axis], extent, *x.shape[axis + 1 :])
-        edge = x.nbytes // x.shape[axis] * width
-        return self._run(PERMUTE, edge, x, axes, lax, boxes.sum_halo, inside, (Edge(axis, parts, size, width),))
+    def spill(self, x: jax.Array, *edges: Edge) -> jax.Array:
+        return self._around(x, edges, cut_spill, join_spill, super().spill, grows=-2)
 
     def pass_on(self, left: jax.Array, right: jax.Array, axes: Axes, parts: int) -> tuple[jax.Array, jax.Array]:
+        given = self._gives(PERMUTE, axes, left.nbytes)
+        if given and (made := self._handed({(-1,): left, (1,): right}, axes, (parts,), (True,))) is not None:
+            return made[(-1,)], made[(1,)]
         lax = lambda x: jnp.stack(super(NativeCollectives, self).pass_on(x[0], x[1], axes, parts))  # noqa: E731
-        both = jnp.stack([left, right])
-        made = self._run(PERMUTE, left.nbytes, both, axes, lax, _ring, both.shape)
-        return made[0], made[1]
+        both = self._lax(lax, jnp.stack([left, right]))
+        return both[0], both[1]
+
+    def _around(
+        self,
+        x: jax.Array,
+        edges: Sequence[Edge],
+        cut: Callable[[jax.Array, Edge], Cut],
+        join: Callable[[jax.Array, jax.Array, jax.Array, Edge], jax.Array],
+        lax: Callable[..., jax.Array],
+        grows: int,
+    ) -> jax.Array:
+        """A block with what its neighbours along all edges hand to it, those at corners included, in one exchange.
+
+        XLA cuts and joins: so it can do both in what makes the block and in what reads it. To a plan it is a permute
+        each way along one dim after the other, in each of which the block grows by so many widths.
+        """
+        shape, given = list(x.shape), list[bool]()
+        for e in edges:
+            edge = math.prod(shape) // shape[e.axis] * e.width
+            given.append(self._gives(PERMUTE, e.axes, edge * x.dtype.itemsize))
+            shape[e.axis] += grows * e.width
+        if len(edges) > 1 and not all(given):
+            for e in edges:
+                x = self._around(x, (e,), cut, join, lax, grows)
+            return x
+        if not all(given):
+            return self._lax(lambda x: lax(x, *edges), x)
+        pieces: Pieces = {(): x}
+        for e in edges:
+            pieces = {(*way, s): y for way, p in pieces.items() for s, y in zip((-1, 0, 1), cut(p, e), strict=True)}
+        own = (0,) * len(edges)
+        handed = {way: p for way, p in pieces.items() if way != own}
+        axes = tuple(a for e in edges for a in e.axes)
+        made = self._handed(handed, axes, tuple(e.parts for e in edges), tuple(e.periodic for e in edges))
+        if made is None:
+            return self._lax(lambda x: lax(x, *edges), x)
+        made[own] = pieces[own]
+        for e in edges:
+            ways = dict.fromkeys(way[1:] for way in made)
+            made = {way: join(made[-1, *way], made[0, *way], made[1, *way], e) for way in ways}
+        return made[()]
+
+    def _handed(self, pieces: Pieces, axes: Axes, parts: tuple[int, ...], periodic: tuple[bool, ...]) -> Pieces | None:
+        """Each piece handed to the neighbour on its way: what comes from all ways; None where that is not served."""
+        flat = jnp.concatenate([p.reshape(-1) for p in pieces.values()])
+        sizes = tuple(p.size for p in pieces.values())
+        made = self._native(flat, axes, boxes.around, parts, tuple(pieces), sizes, periodic)
+        if made is None:
+            return None
+        found = jnp.split(made, np.cumsum(sizes)[:-1].tolist())
+        return {way: y.reshape(p.shape) for (way, p), y in zip(pieces.items(), found, strict=True)}
 
     def _run(
-        self,
-        kind: str,
-        size: int,
-        x: jax.Array,
-        axes: Axes,
-        lax: BlockFunction,
-        build: Callable[..., BoxProgram],
-        *args: Any,
+        self, kind: str, x: jax.Array, axes: Axes, lax: BlockFunction, build: Callable[..., BoxProgram], *args: Any
     ) -> jax.Array:
-        """The program that `build` makes of `args`, or `lax` where the kernels do not serve it or are not to.
+        """The program that `build` makes of the ranks and `args`, or `lax` where it is the plan's, or not served."""
+        given, ranks = self._gives(kind, axes, x.nbytes), math.prod(map(jax.lax.axis_size, axes))
+        made = self._native(x, axes, build, ranks, *args) if given else None
+        return self._lax(lax, x) if made is None else made
 
-        To a plan it is a collective of a kind with an operand of `size` bytes.
-        """
-        comm = self._communicator(kind, size, axes)
-        if comm is not None:
-            program = _program(build, tuple(lax_collectives.mesh_ranks(axes)), *args)
-            if serves(comm, program, x.dtype):
-                y, self.token = exchange(comm, program, x, self._token())
-                return y
-        return self._lax(lax, x)
+    def _gives(self, kind: str, axes: Axes, size: int) -> bool:
+        """Whether the plan gives a collective with an operand of `size` bytes to the kernels."""
+        return self.rules is None or takes(self.rules, kind, axes, size)
 
-    def _communicator(self, kind: str, size: int, axes: Axes) -> Communicator | None:
-        """That of the axes; None where the plan or the machine leaves the collective to lax."""
-        if self.rules is not None and not takes(self.rules, kind, axes, size):
+    def _native(self, x: jax.Array, axes: Axes, build: Callable[..., BoxProgram], *args: Any) -> jax.Array | None:
+        comm = self.binding.communicator(axes)
+        if comm is None:
             return None
-        return self.binding.communicator(axes)
+        program = _program(build, tuple(lax_collectives.mesh_ranks(axes)), *args)
+        if not serves(comm, program, x.dtype):
+            return None
+        y, self.token = exchange(comm, program, x, self._token())
+        return y
 
     def _lax(self, f: BlockFunction, x: jax.Array) -> jax.Array:
         y, self.token = among(f, x, self._token())
@@ -164,20 +196,4 @@ class NativeCollectives(LaxCollectives):
 @lru_cache(maxsize=512)
 def _program(build: Callable[..., BoxProgram], numbers: tuple[int, ...], *args: Any) -> BoxProgram:
     """The program of a builder; `numbers` are those in the order of the mesh of the ranks along the axes as given."""
-    first = () if build in (boxes.copy_halo, boxes.sum_halo) else (len(numbers),)
-    return build(*first, *args).renumbered(numbers)
-
-
-def _ring(ranks: int, shape: Sequence[int]) -> BoxProgram:
-    """Of the stack (to the left, to the right) that each rank hands on: (from the left, from the right)."""
-    zero, one, extent = (0,) * len(shape), (1, *(0,) * (len(shape) - 1)), (1, *shape[1:])
-    return BoxProgram.of(
-        ranks,
-        shape,
-        shape,
-        [
-            box
-            for r in range(ranks)
-            for box in ((r, (r - 1) % ranks, zero, one, extent), (r, (r + 1) % ranks, one, zero, extent))
-        ],
-    )
+    return build(*args).renumbered(numbers)

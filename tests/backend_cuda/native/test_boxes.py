@@ -4,14 +4,15 @@ The tables are walked here by a second reader, written from the words' descripti
 """
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend_cuda.native import boxes
-from backend_cuda.native.boxes import BoxProgram, Edge
+from backend_cuda.native.boxes import BoxProgram, Way
 from backend_cuda.native.schedule import MAX_RANKS, Schedule, schedule
 from ir.errors import InternalError
 
@@ -149,64 +150,41 @@ def test_gather_scatter_and_permute_are_those_of_the_whole(n, shape, data, dtype
     check(passed, dtype)
 
 
-@st.composite
-def halos(draw) -> tuple[tuple[int, ...], tuple[Edge, ...]]:
-    shape = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
-    found = []
-    for axis in draw(st.permutations(range(len(shape)))):
-        parts = draw(st.integers(1, 3))
-        size = draw(st.integers(shape[axis] * (parts - 1) + 1, shape[axis] * parts))
-        most = size - shape[axis] * (parts - 1)
-        found.append(Edge(axis, parts, size, draw(st.integers(0, most)), draw(st.booleans())))
-    return shape, tuple(found[: draw(st.integers(1, len(found)))])
-
-
-@given(halos(), dtypes)
-def test_a_halo_is_the_padded_whole_around_every_block(case, dtype):
-    shape, edges = case
-    program = boxes.copy_halo(shape, edges)
-    parts, sizes = [e.parts for e in edges], [*shape]
-    for e in edges:
-        sizes[e.axis] = e.size
-    everything = np.random.default_rng(2).integers(1, 99, sizes).astype("float64")
-    padded = everything
-    for e in edges:
-        pad = [(0, 0)] * len(shape)
-        pad[e.axis] = (e.width, e.width)
-        padded = np.pad(padded, pad, mode="wrap" if e.periodic else "constant")
-    blocks, wanted, real = [], [], []
-    for at in np.ndindex(*parts):
-        own, around = [slice(None)] * len(shape), [slice(None)] * len(shape)
-        for e, i in zip(edges, at, strict=True):
-            low = i * shape[e.axis]
-            high = min(low + shape[e.axis], e.size)
-            own[e.axis], around[e.axis] = slice(low, high), slice(low, high + 2 * e.width)
-        held = everything[tuple(own)]
-        fill = [(0, n - m) for n, m in zip(shape, held.shape, strict=True)]
-        blocks.append(np.pad(held, fill, constant_values=np.nan))
-        wanted.append(padded[tuple(around)])
-        real.append(tuple(slice(0, n) for n in wanted[-1].shape))
-    for found, inside, block in zip(program.apply(blocks), real, wanted, strict=True):
-        np.testing.assert_array_equal(found[inside], block)
-        assert np.isfinite(found).all(), "padding never mixes in"
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=3), st.data(), dtypes)
+def test_what_goes_around_comes_to_the_neighbour_on_its_way(parts, data, dtype):
+    ways: list[Way] = [w for w in product((-1, 0, 1), repeat=len(parts)) if any(w)]
+    half = data.draw(st.lists(st.integers(0, 4), min_size=len(ways) // 2, max_size=len(ways) // 2))
+    sizes, rings = [*half, *half[::-1]], data.draw(st.lists(st.booleans(), min_size=len(parts), max_size=len(parts)))
+    program = boxes.around(parts, ways, sizes, rings)
+    blocks, ends = blocks_of(program), np.cumsum(sizes)
+    pieces = [dict(zip(ways, np.split(x, ends[:-1]), strict=True)) for x in blocks]
+    handed: dict[Way, dict[Way, np.ndarray]] = dict(zip(np.ndindex(*parts), pieces, strict=True))
+    for at, found in zip(np.ndindex(*parts), program.apply(blocks), strict=True):
+        for way, piece in zip(ways, np.split(found, ends[:-1]), strict=True):
+            there = tuple(i + w for i, w in zip(at, way, strict=True))
+            inside = all(r or 0 <= i < n for i, n, r in zip(there, parts, rings, strict=True))
+            source = handed[tuple(i % n for i, n in zip(there, parts, strict=True))]
+            wanted = source[tuple(-w for w in way)] if inside else np.zeros_like(piece)
+            np.testing.assert_array_equal(piece, wanted)
     check(program, dtype)
 
 
-def test_a_summed_halo_of_ones_counts_who_reads_an_element():
-    """Widths (1, 2) on 2 x 3 periodic ranks: an element is held by its own block and, at edges, by more."""
-    edges = (Edge(0, 2, 8, 1), Edge(1, 3, 15, 2))
-    program = boxes.sum_halo((4, 5), edges)
-    made = program.apply([np.ones((6, 9)) for _ in range(6)])
-    rows, columns = np.array([2, 1, 1, 2]), np.array([2, 2, 1, 2, 2])
-    for block in made:
-        np.testing.assert_array_equal(block, rows[:, None] * columns)
+boxes_of = st.tuples(st.integers(0, 1), st.integers(0, 1), *[st.tuples(st.integers(0, 1), st.integers(0, 2))] * 2)
 
 
-def test_a_pencil_halo_takes_eight_messages_and_no_more_bytes_than_its_faces_and_corners():
-    shape, edges = (16, 12, 10), (Edge(0, 4, 64, 2), Edge(1, 4, 48, 3))
-    found = tables(boxes.copy_halo(shape, edges), 4)
-    faces, corners = 2 * 2 * 12 * 10 + 2 * 3 * 16 * 10, 4 * 2 * 3 * 10
-    assert found.slot_bytes == 4 * (faces + corners)
+@settings(max_examples=30)
+@given(st.lists(boxes_of, min_size=2, max_size=4), dtypes)
+def test_boxes_that_overlap_are_added_in_their_order(found, dtype):
+    """Of extents (2, 1), anywhere in blocks (3, 3): results are cut where any of them begins or ends."""
+    program = BoxProgram.of(2, (3, 3), (3, 3), [(to, source, start, here, (2, 1)) for to, source, start, here in found])
+    check(program, dtype)
+
+
+def test_pieces_that_go_around_are_staged_once_each():
+    sizes = [3, 5, 3, 7, 7, 3, 5, 3]
+    ways = [w for w in product((-1, 0, 1), repeat=2) if any(w)]
+    found = tables(boxes.around((4, 4), ways, sizes, (True, True)), 16)
+    assert found.slot_bytes == 16 * sum(sizes)
     assert found.words[:, 0, 0].tolist() == [8] * 16
 
 
@@ -230,14 +208,8 @@ def test_large_copies_go_in_rounds_and_sums_in_one():
 
 def test_what_the_core_is_too_small_for_has_no_table():
     assert schedule(boxes.all_gather(MAX_RANKS + 1, (2, 2), 0), 4) is None
-    odd = (3, 3, 3, 3, 3, 3, 3)  # every dim is cut, so none can be joined with the next
-    many = boxes.copy_halo(odd, [Edge(a, 1, 3, 1) for a in range(7)])
-    assert schedule(many, 4) is None
-
-
-def test_a_halo_wider_than_a_block_is_an_error():
-    with pytest.raises(InternalError, match="width 2 on blocks of"):
-        boxes.copy_halo((3, 4), [Edge(0, 3, 7, 2)])
+    zero, two, three = (0,) * 7, (2,) * 7, (3,) * 7  # every dim is cut, so none can be joined with the next
+    assert schedule(BoxProgram.of(2, three, three, [(1, 0, zero, zero, two)]), 4) is None
 
 
 def test_a_box_outside_its_block_is_an_error():

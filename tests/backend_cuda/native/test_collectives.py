@@ -1,15 +1,16 @@
 """Our collectives on virtual devices of one process, held to `jax.lax`'s bit for bit."""
 
 import math
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from backend_cuda.halo import Edge
 from backend_cuda.lax_collectives import mesh_ranks
 from backend_cuda.native import NativeCollectives
-from backend_cuda.native.boxes import Edge
 from ir.errors import InternalError
 from ir.mesh import Mesh
 
@@ -36,20 +37,19 @@ def test_every_collective_is_that_of_lax_to_the_bit(mesh, axes):
             name = x.dtype.name
             made[f"all_to_all {name}"] = comm.all_to_all(x, axes, 0, 1)
             made[f"all_gather {name}"] = comm.all_gather(x, axes, 2)
-            made[f"halo {name}"] = comm.halo(x, axes, 0, width, n, extent * n)
-            made[f"spill {name}"] = comm.spill(x, axes, 0, 1, n, extent - 2, (extent - 2) * n)
+            made[f"halo {name}"] = comm.halo(x, Edge(axes, 0, width, n, extent * n))
+            made[f"spill {name}"] = comm.spill(x, Edge(axes, 0, 1, n, (extent - 2) * n))
             made[f"pass_on {name}"] = comm.pass_on(x, x + x, axes, n)
             ranks = mesh_ranks(axes)
             pairs = [(ranks[i], ranks[(i + 1) % n]) for i in range(n) if i != 1]
             order = tuple(a for a in Mesh.parse(mesh).names if a in axes)
             made[f"permute {name}"] = comm.permute(x, order, pairs)
-            uneven = comm.halo(x, axes, 0, width, n, real)
-            last = jax.lax.axis_index(axes) == n - 1
-            made[f"uneven halo {name}"] = uneven.at[-1].set(jnp.where(last, jnp.zeros_like(uneven[-1]), uneven[-1]))
+            made[f"uneven halo {name}"] = comm.halo(x, Edge(axes, 0, width, n, real))
+            made[f"uneven spill {name}"] = comm.spill(x, Edge(axes, 0, 1, n, (extent - 2) * n - 1))
         return made
 
     shape, dtypes = (extent, 3 * n, 4), DTYPES if mesh == "row=5" else ("float32", "complex128")
-    assert len(same(body, mesh, *(stack(mesh, shape, d) for d in dtypes))) == 7 * len(dtypes)
+    assert len(same(body, mesh, *(stack(mesh, shape, d) for d in dtypes))) == 8 * len(dtypes)
 
 
 @pytest.mark.parametrize(("mesh", "axes"), CASES)
@@ -101,27 +101,80 @@ def test_several_scalars_go_in_one_call_for_each_data_type():
         np.testing.assert_allclose(y, wanted, rtol=1e-6, err_msg="sum over four devices in float64")
 
 
-def test_a_halo_along_two_dims_is_two_halos_with_corners():
-    mesh, shape = "row=2,col=4", (5, 4, 3)
-    edges = (Edge(0, 2, 10, 2), Edge(1, 4, 16, 1))
+PENCIL = (Edge(("row",), 0, 2, 2, 9), Edge(("col",), 1, 1, 4, 14))
+"""Of blocks (5, 4, 3), the last ones one and two short."""
+AROUND = [
+    pytest.param("row=2,col=2", (Edge(("row",), 0, 1, 2, 10), Edge(("col",), 1, 2, 2, 8)), id="2x2"),
+    pytest.param("row=4,col=2", (Edge(("row",), 1, 1, 4, 15), Edge(("col",), 0, 2, 2, 9)), id="4x2 uneven, swapped"),
+    pytest.param("row=2,col=4", tuple(replace(e, periodic=False) for e in PENCIL), id="2x4 uneven, with ends"),
+    pytest.param(
+        "a=2,b=2,c=2", (Edge(("a",), 0, 1, 2, 9), Edge(("b",), 2, 1, 2, 5), Edge(("c",), 1, 2, 2, 8)), id="2x2x2 uneven"
+    ),
+]
 
-    def body(comm, x):
-        if isinstance(comm, NativeCollectives):
-            return comm.halos(x, (("row",), ("col",)), edges)
-        return comm.halo(comm.halo(x, ("row",), 0, 2, 2, 10), ("col",), 1, 1, 4, 16)
 
-    same(body, mesh, stack(mesh, shape))
+@pytest.mark.parametrize(("mesh", "edges"), AROUND)
+def test_halos_along_several_dims_go_in_one_call_and_are_laxs_one_after_the_other(mesh, edges):
+    """Padding included, and sums in the same order."""
+
+    def body(comm, x, y):
+        return comm.halo(x, *edges), comm.spill(y, *reversed(edges))
+
+    shape, wider = [5, 4, 3], [5, 4, 3]
+    for e in edges:
+        wider[e.axis] += 2 * e.width
+    stacks = stack(mesh, shape), stack(mesh, wider, seed=1)
+    same(body, mesh, *stacks)
+    text = program(body, NativeCollectives(binding(mesh)), mesh, 2).lower(*stacks).as_text()
+    assert text.count("@meshbayes_exchange") == 2 and "collective_permute" not in text
 
 
-def test_beyond_a_boundary_lies_zero():
-    mesh, shape = "row=2,col=4", (3, 2)
-    edges = (Edge(0, 2, 6, 1, periodic=False), Edge(1, 4, 8, 2, periodic=False))
-    x = stack(mesh, shape)
-    native = NativeCollectives(binding(mesh))
-    made = program(lambda comm, x: comm.halos(x, (("row",), ("col",)), edges), native, mesh, 1)(x)
-    whole = np.pad(x.reshape(2, 4, 3, 2).transpose(0, 2, 1, 3).reshape(6, 8), ((1, 1), (2, 2)))
-    wanted = [whole[3 * i : 3 * i + 5, 2 * j : 2 * j + 6] for i in range(2) for j in range(4)]
-    np.testing.assert_array_equal(made, wanted)
+def test_halos_along_several_dims_are_differentiated_and_batched():
+    def body(comm, xs):
+        def f(x):
+            own = _fresh(comm)
+            return (jnp.sin(own.spill(own.halo(x, *PENCIL), *reversed(PENCIL))) ** 2).sum()
+
+        return jax.vmap(jax.grad(f))(xs)
+
+    ours, theirs = both(body, "row=2,col=4", stack("row=2,col=4", (2, 5, 4, 3), "float64"))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_a_pencil_halo_is_the_padded_whole_around_every_block():
+    """Of 4 x 2 blocks (3, 4), the last ones one short, with widths (2, 1): a ring, and a dim with ends."""
+    mesh = "row=4,col=2"
+    edges = (Edge(("row",), 0, 2, 4, 11), Edge(("col",), 1, 1, 2, 7, periodic=False))
+    whole = np.random.default_rng(0).normal(size=(11, 7)).astype(np.float32)
+    around = np.pad(np.pad(whole, ((2, 2), (0, 0)), mode="wrap"), ((0, 0), (1, 1)))
+    places = [(3 * i, min(3 * i + 3, 11), 4 * j, min(4 * j + 4, 7)) for i in range(4) for j in range(2)]
+    blocks = [np.zeros((3, 4), np.float32) for _ in places]
+    for x, (a, b, c, d) in zip(blocks, places, strict=True):
+        x[: b - a, : d - c] = whole[a:b, c:d]
+    ours, theirs = both(lambda comm, x: comm.halo(x, *edges), mesh, np.stack(blocks))
+    for x, y, (a, b, c, d) in zip(ours, theirs, places, strict=True):
+        for found in (x, y):
+            np.testing.assert_array_equal(found[: b - a + 4, : d - c + 2], around[a : b + 4, c : d + 2])
+
+
+def test_a_spill_is_the_transpose_of_a_halo():
+    """<H x, y> = <x, S y> over all blocks, in whole numbers: exact. Padding takes no part."""
+    mesh, rng = "row=2,col=4", np.random.default_rng(0)
+    real = np.zeros((8, 5, 4, 3))
+    for i, j in np.ndindex(2, 4):
+        real[4 * i + j, : (5, 4)[i], : (4, 4, 4, 2)[j]] = 1
+    held = np.zeros((8, 9, 6, 3))
+    for i, j in np.ndindex(2, 4):
+        held[4 * i + j, : (9, 8)[i], : (6, 6, 6, 4)[j]] = 1
+    x, y = rng.integers(-9, 9, real.shape) * real, rng.integers(-9, 9, held.shape) * held
+    both_ways = lambda comm, x, y: (comm.halo(x, *PENCIL), comm.spill(y, *reversed(PENCIL)))  # noqa: E731
+    for there, back in both(both_ways, mesh, x, y):
+        assert (there * held * y).sum() == (x * back * real).sum() != 0
+
+
+def test_a_halo_wider_than_a_block_is_an_error():
+    with pytest.raises(InternalError, match="width 2 on blocks of 1"):
+        Edge(("row",), 0, 2, 3, 7)
 
 
 def transforms(comm, axes, n):
@@ -129,8 +182,8 @@ def transforms(comm, axes, n):
 
     def f(x):
         y = comm.all_to_all(jnp.sin(x), axes, 0, 1)
-        z = comm.halo(x * x, axes, 0, 2, n, 5 * n)
-        w = comm.spill(jnp.cos(z), axes, 0, 2, n, 5, 5 * n)
+        z = comm.halo(x * x, Edge(axes, 0, 2, n, 5 * n))
+        w = comm.spill(jnp.cos(z), Edge(axes, 0, 2, n, 5 * n))
         g = comm.all_gather(x[:1], axes, 2).sum(axis=2)
         s = comm.reduce_scatter(jnp.cos(y), axes, 0)
         e = comm.all_reduce((w * w).sum(keepdims=True), axes, "sum")
@@ -160,7 +213,7 @@ def test_a_batch_goes_in_one_call():
     def body(comm, xs):
         def one(x):
             own = _fresh(comm)
-            return own.halo(own.all_to_all(x, axes, 0, 1), axes, 1, 1, n, 6), own.all_reduce(x[0, 0], axes, "sum")
+            return own.halo(own.all_to_all(x, axes, 0, 1), Edge(axes, 1, 1, n, 6)), own.all_reduce(x[0, 0], axes, "sum")
 
         return jax.vmap(one)(xs)
 
@@ -193,7 +246,7 @@ def test_a_scan_carries_the_chain():
             if native:
                 comm.resume(token)
             y = comm.all_to_all(x, axes, 0, 1)
-            x = comm.all_to_all(jnp.sin(y), axes, 1, 0) + comm.halo(x, axes, 0, 1, n, 3 * n)[2:]
+            x = comm.all_to_all(jnp.sin(y), axes, 1, 0) + comm.halo(x, Edge(axes, 0, 1, n, 3 * n))[2:]
             e = comm.all_reduce(x[0, 0], axes, "sum")
             return (x, *(comm.carried() if native else ())), e
 
@@ -236,7 +289,7 @@ def test_what_is_too_large_goes_through_lax_in_its_place():
             a = own.all_to_all(x, axes, 0, 1)
             b = own.all_to_all(y, axes, 0, 1)
             c = own.all_reduce(z, axes, "sum")
-            d = own.halo(y * b.mean(), axes, 0, 1, 8, 64)
+            d = own.halo(y * b.mean(), Edge(axes, 0, 1, 8, 64))
             return (a * a).sum() + (b * b).sum() * c.mean() + (d * d).sum()
 
         return jax.value_and_grad(f, argnums=(0, 1, 2))(x, y, z)

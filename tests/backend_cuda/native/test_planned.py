@@ -7,11 +7,15 @@ import pytest
 
 import ppl
 from backend_cuda import LAX, collectives_of, device_mesh
+from backend_cuda.halo import Edge
+from backend_cuda.native import NativeCollectives
 from ir.mesh import Mesh
-from ir.native import is_native
+from ir.native import Native, is_native
 from planner import Machine
 from planner.machine import KINDS, NativeLink
 from ppl.execute import Executable
+
+from .virtual import binding, program, stack
 
 FIELD = """
 model field
@@ -75,3 +79,20 @@ def test_who_asks_for_one_kind_gets_it_whatever_the_plan_says(monkeypatch):
     assert collectives_of(mesh, rules) is LAX
     monkeypatch.setenv("MESHBAYES_COLLECTIVES", "native")
     assert collectives_of(mesh, ()).name == "native" and collectives_of(mesh).rules is None
+
+
+@pytest.mark.parametrize(("along", "calls", "permutes"), [("row col", 1, 0), ("row", 1, 2), ("", 0, 4)])
+@pytest.mark.parametrize("what", ["halo", "spill"])
+def test_halos_along_two_dims_are_one_call_where_the_plan_gives_both(what, along, calls, permutes):
+    mesh, width = "row=2,col=2", (2, 1)
+    edges = [Edge(("row",), 0, width[0], 2, 10), Edge(("col",), 1, width[1], 2, 12)]
+    shape = (5, 6, 3) if what == "halo" else (9, 8, 3)
+    edge = [4 * 2 * 6 * 3, 4 * 9 * 1 * 3] if what == "halo" else [4 * 2 * 8 * 3, 4 * 5 * 1 * 3]  # as plans count them
+    every = [Native("collective_permute", e.axes, n, n) for e, n in zip(edges, edge, strict=True)]
+    rules = tuple(rule for rule in every if rule.axes[0] in along.split())
+    body = lambda comm, x: getattr(comm, what)(x, *edges)  # noqa: E731
+    x = stack(mesh, shape)
+    ours = program(body, NativeCollectives(binding(mesh), rules=rules), mesh, 1)
+    text = ours.lower(x).as_text()
+    assert (text.count("@meshbayes_exchange("), text.count("stablehlo.collective_permute")) == (calls, permutes)
+    np.testing.assert_array_equal(ours(x), program(body, LAX, mesh, 1)(x))

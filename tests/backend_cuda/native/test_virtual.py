@@ -4,8 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from backend_cuda.native import boxes
-from backend_cuda.native.boxes import Edge
+from backend_cuda.native import BoxProgram, boxes
 from backend_cuda.native.virtual import VirtualRanks
 from ir.errors import Diagnostic, InternalError
 
@@ -15,9 +14,11 @@ PROGRAMS = {
     "all gather": boxes.all_gather(5, (3, 10, 4), 1),
     "reduce scatter": boxes.reduce_scatter(5, (3, 10, 4), 1),
     "permute": boxes.permute(5, (3, 10, 4), [(0, 2), (2, 0), (1, 4)]),
-    "halo": boxes.copy_halo((4, 3, 5), [Edge(0, 5, 20, 2)]),
-    "pencil halo": boxes.copy_halo((4, 5, 3), [Edge(0, 2, 8, 1), Edge(1, 3, 15, 2)]),
-    "spill": boxes.sum_halo((4, 5, 3), [Edge(0, 2, 8, 1), Edge(1, 3, 15, 2)]),
+    "around a ring": boxes.around((5,), [(-1,), (1,)], (7, 7), (True,)),
+    "around a grid with ends": boxes.around((2, 3), [(-1, 1), (0, 1), (0, -1), (1, -1)], (2, 6, 6, 2), (True, False)),
+    "boxes that overlap": BoxProgram.of(
+        3, (4, 5), (6, 5), [(r, s, (r + s, 2 * s), (s, r), (2, 1)) for r in range(3) for s in range(3)]
+    ),
 }
 
 
@@ -50,6 +51,6 @@ def test_what_does_not_fit_is_an_error_before_it_runs():
     with pytest.raises(InternalError, match="do not serve"):
         ranks.exchange(boxes.all_gather(5, (40, 40), 1), np.zeros((5, 40, 40), np.float32))  # type: ignore[arg-type]
     with pytest.raises(InternalError, match="is no stack"):
-        ranks.exchange(PROGRAMS["halo"], np.zeros((4, 4, 3, 5), np.float32))  # type: ignore[arg-type]
+        ranks.exchange(PROGRAMS["permute"], np.zeros((4, 3, 10, 4), np.float32))  # type: ignore[arg-type]
     with pytest.raises(Diagnostic, match="no memory for virtual ranks"):
         VirtualRanks(2, 1 << 60)

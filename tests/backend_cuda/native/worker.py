@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from backend_cuda import LaxCollectives
+from backend_cuda.halo import Edge
 from backend_cuda.native import NativeCollectives, bind
 from ir.errors import Diagnostic
 
@@ -69,7 +70,7 @@ def main() -> None:
 
     def several(comm, x):
         y = comm.all_to_all(x, AXES, 0, 1)
-        z = comm.halo(x, AXES, 0, 2, ranks, 8 * ranks)
+        z = comm.halo(x, Edge(AXES, 0, 2, ranks, 8 * ranks))
         g = comm.all_gather(x[:, 0], AXES, 1)
         s = comm.reduce_scatter(x, AXES, 1)
         e = comm.all_reduce(x[0, 0], AXES, "sum")
