@@ -35,7 +35,7 @@ ARCHITECTURES = (80, 90)
 _NAMES = ("exchange", "all_reduce", "after", "virtual_exchange", "virtual_all_reduce", "paint", "read")
 TARGETS = tuple(f"meshbayes_{name}" for name in _NAMES)
 """What both libraries offer to XLA."""
-SHARED = ("core.h", "particles.h", "ffi_particles.h")
+SHARED = ("core.h", "stream.h", "particles.h", "ffi_particles.h")
 """Headers of both."""
 KERNELS = ("cuda", "communicators", "virtual", "particles")
 """The sources that nvcc compiles."""

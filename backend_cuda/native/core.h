@@ -11,6 +11,7 @@
 #define MB_HD __host__ __device__ __forceinline__
 #else
 #define MB_HD inline
+#include "stream.h"
 #endif
 
 #ifndef MESHBAYES_SLOTS
@@ -143,10 +144,12 @@ struct Box {
   MB_HD int64_t stride(const int64_t* operand) const { return dims ? operand[dims] : 1; }
 };
 
+// `stream`: past the host's caches.
 template <class T>
-MB_HD void copy_run(T* d, int64_t ds, const T* s, int64_t ss, int64_t n) {
-#if !defined(__CUDA_ARCH__) && !defined(__SANITIZE_THREAD__)  // the sanitizer does not see into memcpy
+MB_HD void copy_run(T* d, int64_t ds, const T* s, int64_t ss, int64_t n, [[maybe_unused]] bool stream = false) {
+#if !defined(__CUDACC__) && !defined(__SANITIZE_THREAD__)  // the sanitizer does not see into memcpy
   if (ds == 1 && ss == 1) {
+    if (stream) return copy_streaming(d, s, n * sizeof(T));
     std::memcpy(d, s, n * sizeof(T));
     return;
   }
@@ -162,6 +165,7 @@ struct Sources {
   const T* own;
   const View* view;
   uint32_t epoch;
+  bool stream;  // on the host: whether results of one source go past the caches
   MB_HD const int64_t* operand(int k) const { return words + k * (dims + 2) + 1; }
   MB_HD const T* base(int k) const {
     int64_t peer = words[k * (dims + 2)];
@@ -203,7 +207,7 @@ MB_HD void pull_run(const Box& box, T* y, const int64_t* to, const Sources<T>& f
       int64_t ss = box.stride(at);
       const T* s = from.base(k) + box.row(at, row) + (first + begin) * ss;
       if (k == 0) {
-        copy_run(e, ds, s, ss, m);
+        copy_run(e, ds, s, ss, m, from.stream && from.count == 1);
       } else if (ds == 1 && ss == 1) {
         for (uint32_t i = 0; i < m; ++i) e[i] = add(e[i], s[i]);
       } else {
@@ -240,14 +244,15 @@ struct Program {
     for (int64_t b = 0; b < words[0]; ++b) {
       Box box(w);
       const int64_t *to = w + 1 + box.dims, *from = to + 1 + box.dims;  // `from` begins with the peer, -1
-      pull_box(box, slot, to, Sources<T>{from, 1, box.dims, x, &v, epoch}, worker, workers);
+      pull_box(box, slot, to, Sources<T>{from, 1, box.dims, x, &v, epoch, false}, worker, workers);
       w = from + 2 + box.dims;
     }
   }
   // Fills the result, every element once. One pull box is `sources, box, result operand, peer and operand per source`.
   // The part that needs no peer can be done before they have arrived.
   template <class T>
-  MB_HD void pull(const View& v, uint32_t epoch, const T* x, T* y, bool from_peers, uint32_t worker, uint32_t workers) const {
+  MB_HD void pull(const View& v, uint32_t epoch, const T* x, T* y, bool from_peers, uint32_t worker, uint32_t workers,
+                  bool stream = false) const {
     const int64_t* w = words + 4;
     for (int64_t b = 0; b < words[0]; ++b) w += 4 + 3 * w[0];
     for (int64_t b = 0; b < words[1] + words[2]; ++b) {
@@ -255,7 +260,7 @@ struct Program {
       Box box(w + 1);
       const int64_t *to = w + 2 + box.dims, *from = to + 1 + box.dims;
       if ((b >= words[1]) == from_peers)
-        pull_box(box, y, to, Sources<T>{from, count, box.dims, x, &v, epoch}, worker, workers);
+        pull_box(box, y, to, Sources<T>{from, count, box.dims, x, &v, epoch, stream}, worker, workers);
       w = from + count * (2 + box.dims);
     }
   }

@@ -65,10 +65,10 @@ ffi::Error no_such(ffi::DataType type) {
 
 // A rank's exchange of blocks of a type: `unit` is the number of bytes that are copied at once, 0 where sources are added.
 Status exchange_at(Endpoint& at, uint32_t call, std::chrono::milliseconds limit, int64_t unit, ffi::DataType type, const int64_t* words,
-                   int64_t rounds, int64_t round_words, const void* x, void* y) {
+                   int64_t rounds, int64_t round_words, const void* x, void* y, int64_t y_bytes) {
   auto run = [&](auto zero) {
     using T = decltype(zero);
-    return exchange(at, call, limit, words, static_cast<const T*>(x), static_cast<T*>(y), rounds, round_words);
+    return exchange(at, call, limit, words, static_cast<const T*>(x), static_cast<T*>(y), y_bytes, rounds, round_words);
   };
   switch (unit) {
     case 1: return run(Unit<1>{});
@@ -98,7 +98,7 @@ ffi::Error exchange_impl(ffi::Buffer<ffi::S32> place, ffi::Buffer<ffi::S32> tabl
   if (unit == 0 && !adds(x.element_type())) return no_such(x.element_type());
   return at_endpoint(handle, place, token, [&](Endpoint& at, std::chrono::milliseconds limit) {
     return exchange_at(at, static_cast<uint32_t>(call), limit, unit, x.element_type(), rows_of(table, at.view.rank), table.dimensions()[1],
-                       table.dimensions()[2] / 2, x.untyped_data(), y->untyped_data());
+                       table.dimensions()[2] / 2, x.untyped_data(), y->untyped_data(), y->size_bytes());
   });
 }
 
@@ -160,7 +160,7 @@ ffi::Error virtual_exchange_impl(ffi::Buffer<ffi::S32> table, ffi::AnyBuffer x, 
   if (unit == 0 && !adds(x.element_type())) return no_such(x.element_type());
   return at_all(handle, static_cast<int>(table.dimensions()[0]), x, y, [&](Endpoint& at, auto limit, const void* from, void* to) {
     return exchange_at(at, static_cast<uint32_t>(call), limit, unit, x.element_type(), rows_of(table, at.view.rank), table.dimensions()[1],
-                       table.dimensions()[2] / 2, from, to);
+                       table.dimensions()[2] / 2, from, to, y->size_bytes() / table.dimensions()[0]);
   });
 }
 

@@ -99,10 +99,12 @@ Status run_call(Endpoint& at, uint32_t call, std::chrono::milliseconds limit, St
   return Status::kOk;
 }
 
-// In rounds, each with `words` words of its own: small ones stay in the cache.
+// In rounds, each with `round_words` words of its own, so that what is staged stays in the cache. `y_bytes`: of the
+// result; large ones go past the caches.
 template <class T>
 Status exchange(Endpoint& at, uint32_t call, std::chrono::milliseconds limit, const int64_t* words, const T* x, T* y,
-                int64_t rounds = 1, int64_t round_words = 0) {
+                int64_t y_bytes, int64_t rounds = 1, int64_t round_words = 0) {
+  bool stream = y_bytes >= kStreamBytes;
   const View& v = at.view;
   std::lock_guard<std::mutex> lock(at.busy);
   for (int64_t r = 0; r < rounds; ++r) {
@@ -110,10 +112,11 @@ Status exchange(Endpoint& at, uint32_t call, std::chrono::milliseconds limit, co
     if (program.words[3] > v.slot_bytes) return Status::kTooLarge;
     Status s = run_call(
         at, call, limit, [&](uint32_t e) { program.stage(v, e, x, 0, 1); },
-        [&](uint32_t e) { program.pull(v, e, x, y, false, 0, 1); },
-        [&](uint32_t e) { program.pull(v, e, x, y, true, 0, 1); });
+        [&](uint32_t e) { program.pull(v, e, x, y, false, 0, 1, stream); },
+        [&](uint32_t e) { program.pull(v, e, x, y, true, 0, 1, stream); });
     if (s != Status::kOk) return s;
   }
+  if (stream) end_stream();
   return Status::kOk;
 }
 

@@ -28,7 +28,7 @@ static int run_rank(Communicator& comm, int rank) {
   for (int round = 0; round < kRounds; ++round) {
     for (int i = 0; i < kNumbers; ++i) x[i] = 1000 * rank + round + i;
     if (round % 3 == rank % 3) sched_yield();
-    if (exchange(at, 7, comm.limit, words.data(), x.data(), y.data()) != Status::kOk) return -1;
+    if (exchange(at, 7, comm.limit, words.data(), x.data(), y.data(), sizeof(double) * y.size()) != Status::kOk) return -1;
     for (int p = 0; p < kRanks; ++p)
       for (int i = 0; i < kNumbers; ++i) wrong += y[p * kNumbers + i] != 1000 * p + round + i;
     double total = 0;
