@@ -72,4 +72,4 @@ def test_programs_have_no_other_decompositions():
     called = re.compile(r"(jnp|lax|scipy)\.linalg|jax\.lax\.linalg|from jax\S* import .*linalg")
     files = [p for top in ("ir", "ppl", "backend_cuda") for p in (ROOT / top).rglob("*.py")]
     found = {p.relative_to(ROOT).as_posix() for p in files if called.search(p.read_text())}
-    assert found == {"ir/lapack.py", "backend_cuda/bench.py"}  # benchmarks: one matrix
+    assert found == {"ir/lapack.py", "backend_cuda/bench/work.py"}  # benchmarks: one matrix
