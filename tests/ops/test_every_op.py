@@ -43,6 +43,10 @@ EVERY_DAY = MESHES[:2]
 FAMILIES = families()
 NAMES = [name for names in FAMILIES.values() for name in names]
 SECOND = "second"
+BRIEF = {"particles", "random"}  # and for these every day some cases do
+FAMILY_CASES = [pytest.param(f, f not in BRIEF, id=f) for f in FAMILIES] + [
+    pytest.param(f, True, id=f"{f} all", marks=pytest.mark.slow) for f in sorted(BRIEF)
+]
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +67,15 @@ def permutes_by_mesh(collectives, mesh):
         ordered = tuple(a for a in mesh.names if a in c.axes) if c.kind == "collective_permute" else c.axes
         found[dataclasses.replace(c, axes=ordered)] += count
     return found
+
+
+def cases_in(family: str, every: bool = True) -> list[Case]:
+    """The family's cases. Unless `every`: on particles those in a plane, of noise what takes no attempts.
+
+    tests/ops/test_migration.py has boxes of particles, tests/infer/test_counter_rejection.py finds attempts local.
+    """
+    cases = [case for name in FAMILIES[family] for case in cases_of(name)]
+    return cases if every else [c for c in cases if getattr(c.op, "rank", 2) == 2 and not is_rejection(c)]
 
 
 # --- types and roles ---
@@ -102,9 +115,9 @@ def test_wrong_operands_are_diagnosed_or_typed(name):
 
 
 @functools.cache
-def whole(family: str):
-    """The compiled function of all examples of a family on one device: `{case: values} -> {case: result}`."""
-    cases = [case for name in FAMILIES[family] for case in cases_of(name)]
+def whole(family: str, every: bool = True):
+    """The compiled function of a family's examples on one device: `{case: values} -> {case: result}`."""
+    cases = cases_in(family, every)
 
     def run(operands):
         return {str(case): run_whole(case, *operands[str(case)]) for case in cases}
@@ -131,25 +144,26 @@ def run_whole(case: Case, *operands):
 
 
 @functools.cache
-def whole_results(family: str, salt: str = "first"):
-    run, cases = whole(family)
-    return {k: np.asarray(v) for k, v in run({str(case): values(case, salt) for case in cases}).items()}
+def whole_results(family: str, every: bool):
+    run, cases = whole(family, every)
+    return {k: np.asarray(v) for k, v in run({str(case): values(case) for case in cases}).items()}
 
 
-@pytest.mark.parametrize(
-    ("family", "mesh"),
-    [
-        pytest.param(
-            family, mesh, marks=[] if mesh in (MESHES[1:2] if family in LONG else EVERY_DAY) else pytest.mark.slow
-        )
-        for family in FAMILIES
-        for mesh in MESHES
-    ],
-)
-def test_sharded_equals_whole_and_declared_equals_performed(family, mesh, monkeypatch):
+def sharded_runs():
+    for family in FAMILIES:
+        for mesh in MESHES:
+            daily = mesh in (MESHES[1:2] if family in LONG else EVERY_DAY)
+            brief = daily and family in BRIEF
+            yield pytest.param(family, mesh, not brief, id=f"{family}-{mesh}", marks=[] if daily else pytest.mark.slow)
+            if brief:
+                yield pytest.param(family, mesh, True, id=f"{family} all-{mesh}", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("family", "mesh", "every"), list(sharded_runs()))
+def test_sharded_equals_whole_and_declared_equals_performed(family, mesh, every, monkeypatch):
     mesh = Mesh.parse(mesh)
     planned, expected, fed, carried = Planned.on(mesh), {}, [], []
-    for case in [case for name in FAMILIES[family] for case in cases_of(name)]:
+    for case in cases_in(family, every):
         arrays = values(case)
         inputs = [planned.input(f"{case}:{i}", t) for i, t in enumerate(case.types)]
         fed += arrays
@@ -176,13 +190,13 @@ def test_sharded_equals_whole_and_declared_equals_performed(family, mesh, monkey
         blocks = [share(x, axes, mesh) if axes else x for x, axes in zip(arrays, carried, strict=True)]
         return backend.lower(program, plan)(*blocks)
 
-    every = PartitionSpec()
+    spec = PartitionSpec()
     devices = device_mesh(mesh, jax.devices()[: mesh.devices])
-    f = jax.shard_map(body, mesh=devices, in_specs=every, out_specs=every, check_vma=False)
+    f = jax.shard_map(body, mesh=devices, in_specs=spec, out_specs=spec, check_vma=False)
     traced = jax.jit(f).trace(*fed)
     assert performed(traced.jaxpr.jaxpr) == permutes_by_mesh(plan.collectives(program), mesh)
     got = traced.lower().compile(quick(family))(*fed)
-    want = whole_results(family)
+    want = whole_results(family, every)
     for name, case in expected.items():
         close(got[name], want[str(case)], f"{name} on {mesh}", tolerance_of(case), exact=case.noise)
 
@@ -244,9 +258,9 @@ def tolerance_of(case: Case) -> float:
 
 
 @functools.cache
-def gradients(family: str):
+def gradients(family: str, every: bool = True):
     """`{case: (operands, cotangent)} -> {case: ours}` and the same by `jax.vjp`, for cases that have a gradient."""
-    cases = [c for name in FAMILIES[family] for c in cases_of(name) if not c.noise and has_gradient(c)]
+    cases = [c for c in cases_in(family, every) if not c.noise and has_gradient(c)]
 
     def ours(case, operands, cotangent):
         planned = Planned.on(Mesh())
@@ -298,9 +312,9 @@ def arguments_of(case: Case, salt: str):
 
 
 @pytest.mark.parametrize("salt", ["first", SECOND])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_vjp_equals_jax(family, salt):
-    run, cases = gradients(family)
+@pytest.mark.parametrize(("family", "every"), FAMILY_CASES)
+def test_vjp_equals_jax(family, every, salt):
+    run, cases = gradients(family, every)
     if not cases:
         return
     found = run({str(c): arguments_of(c, salt) for c in cases})
@@ -313,19 +327,18 @@ def test_vjp_equals_jax(family, salt):
                 close(ours[i], want, f"{case}, gradient of operand {i}", tolerance_of(case))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_vjp_equals_finite_differences(family):
-    forward, _ = whole(family)
-    run, cases = gradients(family)
+@pytest.mark.parametrize(("family", "every"), FAMILY_CASES)
+def test_vjp_equals_finite_differences(family, every):
+    forward, held = whole(family, every)
+    run, cases = gradients(family, every)
     arguments = {str(c): arguments_of(c, "first") for c in cases}
     found = run(arguments)
     rng = np.random.default_rng(7)
     step = {c: 0.5 if any(t.dtype == "f32" for t in (*c.types, c.op.result(*c.types))) else 1e-5 for c in cases}
     along = {c: [draw(t, rng) if t.dtype[0] in "fc" else None for t in c.types] for c in cases}
-    _, every = whole(family)
 
     def moved(sign):
-        operands = {str(c): values(c) for c in every}
+        operands = {str(c): values(c) for c in held}
         for c in cases:
             operands[str(c)] = [
                 x if v is None else x + sign * step[c] * v for x, v in zip(operands[str(c)], along[c], strict=True)
@@ -366,10 +379,10 @@ def batched_types(case: Case, which: str) -> list[bool]:
     return [i in chosen for i in range(len(case.types))]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_batching_equals_one_chain_after_another(family):
-    forward, every = whole(family)
-    cases = [c for c in every if not any(CHAIN in t for t in c.types) and any(batched_types(c, "all"))]
+@pytest.mark.parametrize(("family", "every"), FAMILY_CASES)
+def test_batching_equals_one_chain_after_another(family, every):
+    forward, held = whole(family, every)
+    cases = [c for c in held if not any(CHAIN in t for t in c.types) and any(batched_types(c, "all"))]
     salts = ["first", "chain 1", "chain 2"]
 
     def run(arguments):
@@ -406,7 +419,7 @@ def test_batching_equals_one_chain_after_another(family):
     for which in ("all", "first", "last"):
         alone = []
         for salt in salts:
-            operands = {str(c): values(c) for c in every}
+            operands = {str(c): values(c) for c in held}
             for case in cases:
                 chosen, mine = batched_types(case, which), values(case, salt)
                 operands[str(case)] = [
