@@ -25,13 +25,17 @@ VENV := .venv$(TAG)$(if $(JAX),-jax$(subst .*,,$(JAX)))
 BIN := $(VENV)/bin
 BENCHMARKS := $(filter-out benchmarks/_%,$(sort $(wildcard benchmarks/*.py)))
 
-.PHONY: demo test test-all test-gpu-aot lint bench
+.PHONY: demo test fast test-all test-gpu-aot lint style types bench
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-test
 	$(BIN)/python examples/demo.py
 
-test: lint
+# Types are checked beside the tests: pyright takes one core and half a minute.
+test: style
+	@$(MAKE) --no-print-directory -j 2 types fast
+
+fast: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: lint
@@ -45,10 +49,14 @@ test-gpu-aot: $(VENV)/.installed-test
 	  jax==$$version jax-cuda13-plugin==$$version jax-cuda13-pjrt==$$version
 	$(VENV)-gpu/bin/python -m pytest -ra tests/gpu_aot
 
-lint: $(VENV)/.installed-test
+lint: style types
+
+style: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+types: $(VENV)/.installed-test
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/.installed-bench
