@@ -23,6 +23,8 @@ from .machine import KINDS, WORK, Link, Machine, NativeLink, Rates
 
 NATIVE = "native"
 """Before the kind of a collective: it was ours."""
+NO_LIMIT = 1e30
+"""The bandwidth of what took the same time at all sizes [B/s]."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Calibration:
                 continue
             alpha, beta = link.times(kind)
             lines.append(
-                f"  {fit.what:<25} {1e6 * alpha:8.1f} us {beta / 1e9:6.2f} GB/s  ±{fit.spread:4.0%}"
+                f"  {fit.what:<25} {1e6 * alpha:8.1f} us {_speed(beta)}  ±{fit.spread:4.0%}"
                 f"  within x{fit.law:.2f}  x{fit.curve:.2f}"
             )
         return "\n".join(lines) + "\n"
@@ -130,6 +132,10 @@ def calibrate(
     return Calibration(machine, tuple(fits))
 
 
+def _speed(beta: float) -> str:
+    return f"{beta / 1e9:6.2f} GB/s" if beta < NO_LIMIT else f"{'no limit':>11}"
+
+
 def _has_native(by_what: Iterable[str]) -> bool:
     """Whether every kind was timed: one without figures would pass for free."""
     return {f"{NATIVE} {kind}" for kind in KINDS} <= set(by_what)
@@ -162,14 +168,14 @@ def fit_law(kind: str, samples: Sequence[Sample]) -> tuple[float, float]:
     Without samples, a latency of nothing and no limit: there is no group that could use the kind.
     """
     if not samples:
-        return 0.0, 1e30
+        return 0.0, NO_LIMIT
     steps = [1.0 if kind == "collective_permute" else math.log2(s.n) for s in samples]
     rows = np.array([[step, share(kind, s.n) * s.size] for step, s in zip(steps, samples, strict=True)])
     seconds = np.array([s.seconds for s in samples])
     scale = np.array([1e-6, 1e-9])
     found, _ = nnls(rows * scale / seconds[:, None], np.ones(len(samples)))
     alpha, slowness = found * scale
-    return float(alpha), float(1 / slowness) if slowness else 1e30
+    return float(alpha), float(1 / slowness) if slowness else NO_LIMIT
 
 
 def rising(points: Iterable[tuple[float, float]]) -> Points:

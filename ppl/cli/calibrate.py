@@ -40,7 +40,7 @@ def execute(args: Any) -> int:
     kind = check_devices(mesh)
     shown = f"{mesh.devices} {'virtual CPU' if kind == 'cpu' else kind} devices"
     progress = sys.stderr.isatty()
-    timings, left_out = take_timings(mesh, args.quick, limit, _tell if progress else lambda _: None)
+    timings, left_out = take_timings(mesh, args.quick, limit, _tell if progress else lambda _: None, native=True)
     if progress:
         print("\r\033[K", end="", file=sys.stderr)
     platform, title = "cpu" if kind == "cpu" else "gpu", f"{shown}, measured as mesh {mesh}"
