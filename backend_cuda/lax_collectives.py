@@ -14,9 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ir.layout import Axes
+from ir.dims import TensorType
+from ir.layout import Axes, Layout, Move
+from ir.mesh import Mesh
 
 from .halo import Edge, cut_halo, cut_spill, join_halo, join_spill
+
+Resharding = tuple[Move, Layout, Layout]
+"""A move with the layouts before and after it."""
 
 
 class LaxCollectives:
@@ -70,6 +75,10 @@ class LaxCollectives:
 
     def all_to_all(self, x: jax.Array, axes: Axes, source: int, target: int) -> jax.Array:
         return jax.lax.all_to_all(x, axes, target, source, tiled=True)
+
+    def at_once(self, x: jax.Array, t: TensorType, steps: Sequence[Resharding], mesh: Mesh) -> jax.Array | None:
+        """A block after several moves that only copy, in one call; None where they have to go one after the other."""
+        return None
 
     def slice(self, x: jax.Array, axes: Axes, target: int, parts: int) -> jax.Array:
         extent = x.shape[target] // parts

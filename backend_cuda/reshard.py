@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +14,27 @@ from ir.mesh import Mesh
 from ir.permute import routes
 
 from .halo import Edge
-from .lax_collectives import LaxCollectives
+from .lax_collectives import LaxCollectives, Resharding
+
+COPIES = ("all_gather", "all_to_all", "slice", "permute")
+"""The moves that add nothing up."""
 
 
 def reshard(
     comm: LaxCollectives, x: jax.Array, t: TensorType, path: tuple[Move, ...], layout: Layout, mesh: Mesh
 ) -> jax.Array:
     """The block after the moves of `path`, starting in `layout`."""
-    for move, before, then in replay(path, layout, t, mesh):
+    for copies, run in groupby(replay(path, layout, t, mesh), lambda step: step[0].kind in COPIES):
+        steps = list(run)
+        made = comm.at_once(x, t, steps, mesh) if copies else None
+        x = _one_by_one(comm, x, t, steps, mesh) if made is None else made
+    return x
+
+
+def _one_by_one(
+    comm: LaxCollectives, x: jax.Array, t: TensorType, steps: Sequence[Resharding], mesh: Mesh
+) -> jax.Array:
+    for move, before, then in steps:
         source = t.index(move.source) if move.source else -1
         target = t.index(move.target) if move.target else -1
         parts = mesh.size(move.axes)

@@ -146,6 +146,43 @@ def permute(ranks: int, shape: Sequence[int], pairs: Iterable[tuple[int, int]]) 
     return BoxProgram.of(ranks, shape, shape, [(to, source, zero, zero, tuple(shape)) for source, to in pairs])
 
 
+def reshard(grid: Shape, sizes: Shape, before: Sequence[Shape], then: Sequence[Shape]) -> BoxProgram:
+    """Blocks split in one way become blocks split in another, in one exchange whatever moves a plan has between.
+
+    grid: the extents of the ranks' axes, the last one fastest; sizes: the whole tensor's. `before` and `then` hold for
+    each dim the axes that split it, by their places in the grid, the first one major. A rank takes what it wants from
+    ranks at its own place along the axes that split nothing before.
+    """
+    free = set(range(len(grid))) - {a for axes in before for a in axes}
+    places = list(product(*map(range, grid)))
+    held, wanted = ([_region(grid, sizes, splits, at) for at in places] for splits in (before, then))
+    boxes: list[Box] = []
+    for (to, at), (source, there) in product(enumerate(places), repeat=2):
+        if any(at[a] != there[a] for a in free):
+            continue
+        both = [(max(a, b), min(c, d)) for (a, c), (b, d) in zip(wanted[to], held[source], strict=True)]
+        if all(low < high for low, high in both):
+            start = tuple(low - a for (low, _), (a, _) in zip(both, wanted[to], strict=True))
+            here = tuple(low - a for (low, _), (a, _) in zip(both, held[source], strict=True))
+            boxes.append((to, source, start, here, tuple(high - low for low, high in both)))
+    shape, result = (
+        tuple(-(-n // math.prod(grid[a] for a in axes)) for n, axes in zip(sizes, splits, strict=True))
+        for splits in (before, then)
+    )
+    return BoxProgram.of(len(places), shape, result, boxes)
+
+
+def _region(grid: Shape, sizes: Shape, splits: Sequence[Shape], at: Shape) -> list[tuple[int, int]]:
+    """From where to where the block at a place of the grid goes, along each dim of the whole tensor."""
+    found = []
+    for size, axes in zip(sizes, splits, strict=True):
+        parts = [grid[a] for a in axes]
+        extent = -(-size // math.prod(parts))
+        start = extent * int(np.ravel_multi_index([at[a] for a in axes], parts)) if axes else 0
+        found.append((min(start, size), min(start + extent, size)))
+    return found
+
+
 Way = tuple[int, ...]
 """To a neighbour on a grid of ranks: along each dim of it one back (-1), none (0) or one on (1)."""
 

@@ -15,12 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ir.dims import TensorType
 from ir.errors import InternalError
+from ir.layout import collectives_of
+from ir.mesh import Mesh
 from ir.native import SMALL_SUM, Native, takes
 
 from .. import lax_collectives
 from ..halo import Cut, Edge, cut_halo, cut_spill, join_halo, join_spill
-from ..lax_collectives import Axes, LaxCollectives
+from ..lax_collectives import Axes, LaxCollectives, Resharding
 from . import boxes
 from .boxes import BoxProgram, Way
 from .calls import REDUCED, after, all_reduce, among, exchange, first_token, serves
@@ -96,6 +99,15 @@ class NativeCollectives(LaxCollectives):
         lax = lambda x: super(NativeCollectives, self).permute(x, axes, pairs)  # noqa: E731
         pairs = tuple((int(a), int(b)) for a, b in pairs)
         return self._run(PERMUTE, x, axes, lax, boxes.permute, x.shape, pairs)
+
+    def at_once(self, x: jax.Array, t: TensorType, steps: Sequence[Resharding], mesh: Mesh) -> jax.Array | None:
+        made = [c for move, before, _ in steps for c in collectives_of(move, t, before, mesh)]
+        if len(made) < 2 or not all(self._gives(c.kind, c.axes, c.bytes) for c in made):
+            return None
+        ends = steps[0][1], steps[-1][2]
+        axes = tuple(a for a in mesh.names if any(a in layout.axes(d) for layout in ends for d in t.names))
+        before, then = (tuple(tuple(map(axes.index, layout.axes(d))) for d in t.names) for layout in ends)
+        return self._native(x, axes, boxes.reshard, tuple(map(mesh.size, axes)), t.shape, before, then)
 
     def halo(self, x: jax.Array, *edges: Edge) -> jax.Array:
         return self._around(x, edges, cut_halo, join_halo, super().halo, grows=2)
