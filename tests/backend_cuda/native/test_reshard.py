@@ -1,4 +1,4 @@
-"""Paths of moves between layouts: one exchange of ours gives the blocks of the new layout, whatever moves are between."""
+"""Paths of moves between layouts: one exchange of ours gives the blocks of the new one, whatever moves are between."""
 
 import jax
 import numpy as np
