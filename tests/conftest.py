@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.examples import DAILY
+
 VIRTUAL_DEVICES = "--xla_force_host_platform_device_count"
 OLDER_EMITTER = "xla_cpu_use_fusion_emitters"
 GOLDEN = Path(__file__).parent / "golden"
@@ -24,15 +26,21 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # No deadline: the first example pays for compilation. In CI the same examples every time.
+PROFILE = "ci" if os.environ.get("CI") else "local"
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "local")
+settings.load_profile(PROFILE)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """XLA:CPU's older emitter compiles the fast suite, in half of the time; `make test-all` compiles as users do."""
+    """The fast suite has fewer examples of properties, and XLA:CPU's older emitter compiles it, in half of the time;
+    `make test-all` compiles as users do."""
+    if config.getoption("markexpr") != "not slow":
+        return
+    settings.register_profile("daily", settings.get_profile(PROFILE), max_examples=DAILY)
+    settings.load_profile("daily")
     flags = os.environ["XLA_FLAGS"]
-    if config.getoption("markexpr") == "not slow" and OLDER_EMITTER not in flags and xla_knows(OLDER_EMITTER):
+    if OLDER_EMITTER not in flags and xla_knows(OLDER_EMITTER):
         os.environ["XLA_FLAGS"] = f"{flags} --{OLDER_EMITTER}=false"
 
 
@@ -47,6 +55,18 @@ def xla_knows(flag: str) -> bool:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--accept", action="store_true", help="rewrite the golden files with what the tests produce")
+
+
+@pytest.fixture
+def hasty(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the fast suite, samplers of few latents are compiled without optimisation, in half of the time."""
+    if request.config.getoption("markexpr") != "not slow":
+        return
+    import backend_cuda
+
+    quick = backend_cuda.quick_options
+    hasty = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    monkeypatch.setattr(backend_cuda, "quick_options", lambda devices: quick(devices) | hasty)
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from ppl.infer.space import Space
 from tests.infer import drive
 from tests.infer.targets import gaussian, mild_funnel
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 SCALES = {"a": np.array([0.3, 1.0, 3.0]), "b": np.linspace(0.5, 2.0, 4).reshape(2, 2)}
 SEED = counter.seed_key(7)
 
@@ -135,10 +137,15 @@ def test_the_iterative_tree_is_the_recursive_one(packed, half_checks):
         assert result.info.accept_margin.min() > 0 and result.info.turn_margin.min() > 0
 
 
-def run_in_blocks(kernel, length, limit, warmup=60, draws=40):
+def blocks_of(kernel):
+    """The program of a block, and what it advances."""
+    made = drive.method(kernel)
+    return made, drive.jit(lambda state, flags, n: drive.advance(made, SEED, state, flags, n))
+
+
+def run_in_blocks(kernel, blocks, length, limit, warmup=60, draws=40):
     """warmup + draws transitions, `limit` of them a call; per-transition results joined."""
-    schedule, made, pieces = make_schedule(warmup, draws), drive.method(kernel), []
-    step = drive.jit(lambda state, flags, n: drive.advance(made, SEED, state, flags, n))
+    schedule, (made, step), pieces = make_schedule(warmup, draws), blocks, []
     state = made.start(SEED, drive.begin(kernel, kernel.space.full(0.1)))
     for start in range(0, warmup + draws, limit):
         result = step(state, schedule.part(start, length), min(limit, warmup + draws - start))
@@ -154,11 +161,12 @@ def test_neither_blocks_nor_the_number_of_chains_change_a_draw(make):
     program (more chains, another order of a sum) are compared over the first 10 transitions only."""
     with jax.enable_x64(True):
         one, many = (make(Space.single({"v": (), "w": (3,)}, c), mild_funnel) for c in (1, 4))
-        whole = run_in_blocks(many, 25, 25)
-        for name, value in run_in_blocks(many, 25, 10).items():
+        blocks = blocks_of(many)
+        whole = run_in_blocks(many, blocks, 25, 25)
+        for name, value in run_in_blocks(many, blocks, 25, 10).items():
             assert (value == whole[name]).all(), name
         assert (whole["v"][0] != whole["v"][1]).mean() > 0.8
-        alone = run_in_blocks(one, 50, 50)
+        alone = run_in_blocks(one, blocks_of(one), 50, 50)
         for name in alone:
             np.testing.assert_allclose(whole[name][:1, :10], alone[name][:, :10], rtol=1e-12, atol=1e-12)
 

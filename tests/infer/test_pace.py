@@ -8,6 +8,8 @@ from ppl.infer.pace import LONGEST, SECONDS, Pace, compiled_for
 from ppl.infer.run import _few
 from ppl.infer.space import Space
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 
 def test_quick_calls_double_and_slow_ones_do_not():
     pace, asked = Pace.of(ppl.nuts(block=50), 500), []
@@ -50,7 +52,7 @@ def posterior():
 
 
 @pytest.mark.parametrize(
-    "make", [ppl.nuts, *(pytest.param(m, marks=pytest.mark.slow) for m in (ppl.hmc, ppl.mams, ppl.mclmc))]
+    "make", [ppl.hmc, *(pytest.param(m, marks=pytest.mark.slow) for m in (ppl.nuts, ppl.mams, ppl.mclmc))]
 )
 def test_a_longer_block_changes_no_draw(posterior, make):
     runs, seen = [], []

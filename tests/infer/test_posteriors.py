@@ -62,6 +62,7 @@ def test_a_correlated_pair():
         assert largest_t(values, expected) < 8
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_mild_funnel_in_single_precision():
     with jax.enable_x64(True):
         space = Space.single({"v": (), "w": (3,)}, CHAINS, dtype="float32")

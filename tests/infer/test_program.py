@@ -92,7 +92,7 @@ def test_an_unknown_program_suggests_a_known_one():
 @pytest.mark.parametrize(
     ("options", "room"),
     [
-        (nuts(max_depth=4), 1.5),
+        pytest.param(nuts(max_depth=4), 1.5, marks=pytest.mark.slow),
         (nuts(max_depth=7), 1.5),
         (nuts(max_depth=7, half_checks=True), 1.5),
         (hmc(), 0.5),

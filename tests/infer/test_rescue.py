@@ -9,6 +9,8 @@ from ppl.infer.metric import Dense, Diagonal, LowRank
 from ppl.infer.rescue import MARGIN, log_volume, regroup
 from ppl.infer.space import Space
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 TWO_MODES = """
 model two
 data away: real
@@ -27,7 +29,7 @@ def run(program, away):
     return posterior.run(program, seed=2, init=START, predictive=False, progress=False)
 
 
-@pytest.mark.parametrize("make", [ppl.nuts, ppl.mams])
+@pytest.mark.parametrize("make", [ppl.nuts, pytest.param(ppl.mams, marks=pytest.mark.slow)])
 def test_a_chain_at_a_mode_without_mass_goes_on_elsewhere(make):
     result = run(make(chains=3, warmup=300, draws=50), away=40.0)
     assert (result["x"] < 0).all()

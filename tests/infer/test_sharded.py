@@ -124,7 +124,8 @@ def line_target(space):
     return target
 
 
-@pytest.mark.parametrize("make", [Nuts, Hmc])
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("make", [Nuts, pytest.param(Hmc, marks=pytest.mark.slow)])
 def test_one_transition_on_eight_devices_is_the_one_on_one(make):
     grid = mesh((8,), ("row",))
     with jax.enable_x64(True):
@@ -164,6 +165,7 @@ def test_one_transition_on_eight_devices_is_the_one_on_one(make):
         assert sizes and all(np.prod([int(n) for n in s.split("x") if n]) <= 18 for s in sizes)
 
 
+@pytest.mark.usefixtures("hasty")
 def test_chains_split_over_devices_draw_what_they_draw_together():
     """Two halves of a mesh with two chains each take different numbers of rounds; warm-up included."""
     grid = mesh((2, 4), ("half", "row"))

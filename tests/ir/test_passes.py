@@ -24,10 +24,11 @@ from ir.passes.rewrite import rewrite
 from ir.passes.scale_sums import scale_sums, scaled
 from ir.passes.simplify import simplify
 from ir.verify import verify
+from tests.examples import examples
 from tests.ir.interpret import run
 from tests.ir.programs import LATENTS, arguments, programs
 
-few = settings(max_examples=50)
+few = settings(max_examples=examples(50))
 OBS, K = Dim("obs", 9), Dim("k", 4)
 PASSES = {
     "rewrite": lambda p: rewrite(p, lambda node, scope: None),

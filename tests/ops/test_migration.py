@@ -20,6 +20,7 @@ from ir.mesh import Mesh
 from ir.migration import first_of, hops_of
 from ir.op import Strategy
 from ir.ops.particles import Paint, Read, ReadSlopes
+from tests.examples import examples
 
 from .cases import QUICK, Case, Planned, performed
 from .test_every_op import permutes_by_mesh
@@ -108,7 +109,7 @@ motions = st.fixed_dictionaries(
 
 @pytest.mark.parametrize("method", METHODS)
 @given(motion=motions)
-@settings(max_examples=60, derandomize=True)
+@settings(max_examples=examples(60), derandomize=True)
 def test_no_particle_is_lost_in_silence(method, motion):
     """Right to rounding and of the same mass, or NaN and told, whatever goes where: 1e-12 of values of about 1."""
     rng = np.random.default_rng(motion["seed"])

@@ -11,10 +11,11 @@ from ir.verify import verify_plan
 from planner import best_plans, make_plan
 from planner.solve.best import best_choices
 from planner.solve.within import profile
+from tests.examples import examples
 from tests.planner.networks import choices, networks
 from tests.planner.programs import regression
 
-SETTINGS = settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(derandomize=True, deadline=None, max_examples=examples(60), suppress_health_check=list(HealthCheck))
 
 
 @SETTINGS
@@ -27,7 +28,7 @@ def test_the_k_best_choices_are_those_of_enumeration(network, k):
     assert all(network.cost(f.states) == f.cost for f in found)
 
 
-@settings(SETTINGS, max_examples=15)
+@settings(SETTINGS, max_examples=examples(15))
 @given(networks(most=4, states=3), st.integers(1, 4), st.floats(0.6, 1.2))
 def test_the_k_best_choices_within_a_budget_are_those_of_enumeration(network, k, share):
     every = choices(network)

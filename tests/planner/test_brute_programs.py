@@ -23,6 +23,7 @@ from ir.verify import verify_plan
 from planner import Pin, make_plan
 from planner.cost import Costs, evaluate
 from planner.memory import peak_bytes
+from tests.examples import examples
 from tests.planner.brute import cheapest, layouts, least_seconds, ways
 from tests.planner.test_exact import machine
 
@@ -120,14 +121,14 @@ def check(program: Program, scale: float, pinned: dict[str, Layout]) -> None:
     assert plan.prediction.seconds == pytest.approx(best, rel=1e-9)
 
 
-@settings(SETTINGS, max_examples=12)
+@settings(SETTINGS, max_examples=examples(12))
 @given(programs(3, rank=2), SCALES, st.data())
 def test_a_random_program_gets_the_best_plan(program, scale, data):
     check(program, scale, data.draw(pins(program)) if data.draw(st.booleans()) else {})
 
 
 @pytest.mark.slow
-@settings(SETTINGS, max_examples=80)
+@settings(SETTINGS, max_examples=examples(80))
 @given(programs(6), SCALES, st.data())
 def test_a_longer_random_program_gets_the_best_plan(program, scale, data):
     check(program, scale, data.draw(pins(program)) if data.draw(st.booleans()) else {})
@@ -154,21 +155,21 @@ def check_budget(program: Program, mesh: Mesh, scale: float, share: float, most:
     assert best is not None and seconds == pytest.approx(sum(evaluate(program, best, costs)[:2]), rel=1e-6)
 
 
-@settings(SETTINGS, max_examples=12)
+@settings(SETTINGS, max_examples=examples(12))
 @given(programs(3, rank=2), SCALES, st.floats(0.3, 1.0))
 def test_a_budget_gets_the_best_plan_that_fits(program, scale, share):
     check_budget(program, Mesh.parse("row=4"), scale, share)
 
 
 @pytest.mark.slow
-@settings(SETTINGS, max_examples=60)
+@settings(SETTINGS, max_examples=examples(60))
 @given(programs(4), SCALES, st.floats(0.3, 1.0))
 def test_a_budget_on_a_longer_program_gets_the_best_plan_that_fits(program, scale, share):
     check_budget(program, Mesh.parse("row=4"), scale, share)
 
 
 @pytest.mark.slow
-@settings(SETTINGS, max_examples=30)
+@settings(SETTINGS, max_examples=examples(30))
 @given(programs(2, rank=2), SCALES, st.floats(0.2, 1.0))
 def test_a_budget_on_two_axes_gets_the_best_plan_that_fits(program, scale, share):
     check_budget(program, MESH, scale, share, MANY)

@@ -16,10 +16,11 @@ from planner.solve.check import Rejected, check
 from planner.solve.network import with_ties
 from planner.solve.search import Found, Striking, solve
 from planner.solve.within import profile, solve_within
+from tests.examples import examples
 from tests.planner.networks import choices, networks
 from tests.planner.programs import regression
 
-SETTINGS = settings(derandomize=True, deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(derandomize=True, deadline=None, max_examples=examples(80), suppress_health_check=list(HealthCheck))
 
 
 def messages_of(network, cost) -> list:
@@ -85,7 +86,7 @@ def test_a_split_proves_the_optimum_only_if_it_covers_every_state(network, varia
         check(network, certificate)
 
 
-@settings(SETTINGS, max_examples=25)
+@settings(SETTINGS, max_examples=examples(25))
 @given(networks(), st.floats(0.5, 1.0), st.integers(0, 2**32 - 1))
 def test_under_a_budget_no_certificate_proves_more_than_the_best_that_fits(network, share, seed):
     every = choices(network)

@@ -22,6 +22,7 @@ from planner import Machine, make_plan
 from planner.cost import Costs, evaluate
 from planner.memory import peak_bytes, profile
 from planner.solve.fitting import NEAR
+from tests.examples import examples
 from tests.planner.brute import cheapest
 
 SIZES = {"i": 90_000, "j": 11, "k": 701}
@@ -90,7 +91,7 @@ def check(program: Program, mesh: Mesh, scale: float, memory: float | None = Non
         assert peak_bytes(program, plan) <= memory
 
 
-SETTINGS = settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(derandomize=True, deadline=None, max_examples=examples(60), suppress_health_check=list(HealthCheck))
 
 
 @SETTINGS
@@ -99,7 +100,7 @@ def test_the_plan_on_two_devices_is_the_best_of_all(program, scale):
     check(program, Mesh.parse("row=2"), scale)
 
 
-@settings(SETTINGS, max_examples=25)
+@settings(SETTINGS, max_examples=examples(25))
 @given(programs(3), st.sampled_from([1.0, 100.0]))
 def test_the_plan_on_two_by_two_devices_is_the_best_of_all(program, scale):
     check(program, Mesh.parse("row=2,col=2"), scale)
@@ -124,14 +125,14 @@ def check_budget(program: Program, scale: float, share: float) -> None:
 SCALES = st.sampled_from([0.1, 1.0, 100.0])
 
 
-@settings(SETTINGS, max_examples=20)
+@settings(SETTINGS, max_examples=examples(20))
 @given(programs(4), SCALES, st.floats(0.5, 1.0))
 def test_the_plan_within_a_memory_budget_is_the_best_that_fits(program, scale, share):
     check_budget(program, scale, share)
 
 
 @pytest.mark.slow
-@settings(SETTINGS, max_examples=40)
+@settings(SETTINGS, max_examples=examples(40))
 @given(programs(5), SCALES, st.floats(0.5, 1.0))
 def test_the_plan_of_a_longer_program_within_a_memory_budget_is_the_best_that_fits(program, scale, share):
     check_budget(program, scale, share)

@@ -18,6 +18,7 @@ from planner.solve.fitting import Fitting, least_possible
 from planner.solve.network import Network, Star, Use, Variable
 from planner.solve.priced import lean
 from planner.solve.within import profile
+from tests.examples import examples
 from tests.planner.networks import TYPE, choices, networks
 
 
@@ -37,7 +38,7 @@ def timed(draw):
 
 
 @given(timed(), st.floats(0.3, 1.2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_no_choice_that_fits_loses_a_state(found, share):
     network, peaks = found
     memory = share * float(np.median([peak for _, peak in peaks])) if peaks else 1.0
@@ -50,7 +51,7 @@ def test_no_choice_that_fits_loses_a_state(found, share):
 
 
 @given(timed())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_bounds_on_the_least_peak_hold(found):
     network, peaks = found
     least = min((peak for _, peak in peaks), default=np.inf)

@@ -5,10 +5,11 @@ from hypothesis import given, settings
 
 from planner.solve.fold import fold_chains
 from planner.solve.network import Network, Star, Use, Variable
+from tests.examples import examples
 from tests.planner.networks import TYPE, choices, networks
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(networks())
 def test_the_folded_network_costs_what_the_whole_one_costs_at_its_best(network):
     folded = fold_chains(network)

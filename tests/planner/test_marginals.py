@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from planner.solve.marginals import cheapest_with, marginals
 from planner.solve.search import solve
 from planner.solve.simplify import Impossible
+from tests.examples import examples
 from tests.planner.networks import choices, networks
 
-SETTINGS = settings(derandomize=True, deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(derandomize=True, deadline=None, max_examples=examples(80), suppress_health_check=list(HealthCheck))
 
 
 def expected(network) -> list[np.ndarray]:

@@ -23,6 +23,7 @@ from planner import (
     write_whole,
 )
 from planner.show.units import read_bytes
+from tests.examples import examples
 from tests.planner.programs import fourier, regression, two_products
 from tests.planner.test_recompute import chains, gradient
 
@@ -181,7 +182,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @given(chains(1).map(gradient), st.data())
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_plan_that_recomputes_reads_back_as_the_same_plan(program, data):
     full = everything_again(program, list(places(program)))
     chosen = data.draw(st.lists(st.sampled_from(sorted(full)), unique=True)) if full else []

@@ -33,6 +33,7 @@ from ir.verify import verify, verify_plan
 from planner import make_plan, peak_bytes
 from planner.cost import Costs, evaluate
 from planner.fusion import Fusion
+from tests.examples import examples
 
 from .brute import cheapest
 from .programs import call, tensor
@@ -126,14 +127,14 @@ def check_drawn(kinds: Kinds, share: float) -> None:
     event("nothing fits" if plan is None else "recomputes" if plan.recompute else "keeps everything")
 
 
-@settings(SETTINGS, max_examples=8)
+@settings(SETTINGS, max_examples=examples(8))
 @given(chains(1), st.floats(0.8, 1.0))
 def test_the_plan_is_the_best_of_all_choices(kinds, share):
     check_drawn(kinds, share)
 
 
 @pytest.mark.slow
-@settings(SETTINGS, max_examples=60)
+@settings(SETTINGS, max_examples=examples(60))
 @given(chains(2), st.floats(0.8, 1.0))
 def test_the_plan_of_a_longer_chain_is_the_best_of_all_choices(kinds, share):
     check_drawn(kinds, share)

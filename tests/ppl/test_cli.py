@@ -233,6 +233,7 @@ def test_run_folders_are_numbered_and_never_shared(here):
 # --- run ---
 
 
+@pytest.mark.usefixtures("hasty")
 def test_run_writes_a_folder_that_tells_everything(here, capsys):
     words = ["run", "radon.ppl", "--data", "radon.json", "--seed", "5", "--keep", "mu,alpha", "--no-predictive", *SHORT]
     words += ["--fix", "beta=0.5", "--infer", "hmc(steps = 2) >> nuts(max_depth = 5)"]

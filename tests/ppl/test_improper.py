@@ -65,6 +65,7 @@ def test_chains_start_between_two_numbers_and_differ():
     assert abs(slope).max() < 5
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_run_keeps_its_draws_and_says_where_chains_start():
     result = compiled(MODEL).run(ppl.nuts(chains=2, draws=20, warmup=20), progress=False)
     assert result["level"].shape == (2, 20)

@@ -12,6 +12,7 @@ from ir.ops.ownership import Particles
 from ir.ops.sites import Limit
 from ir.passes.enlarge import manners_of
 from ppl.limits import Beyond, Exceeded, of_rows
+from tests.examples import examples
 
 from .moving import NAMES, SHAPE, data_of, planned, posterior
 
@@ -87,7 +88,7 @@ SIDES = st.tuples(st.sampled_from(NAMES), st.sampled_from([-1.0, 1.0]))
 
 @pytest.mark.parametrize("ownership", ["halo", "migrate"])
 @given(side=SIDES, step=st.integers(0, 3), held=st.sampled_from([0.25, 1.0]))
-@settings(max_examples=40, derandomize=True)
+@settings(max_examples=examples(40), derandomize=True)
 def test_what_goes_too_far_at_any_step_to_any_side_is_told_and_then_held(ownership, side, step, held):
     """All particles go four cells at once, from the density of that number on (3: at none)."""
     velocity = [np.full(SHAPE, side[1] if d == side[0] else 0.0) for d in NAMES]
@@ -108,7 +109,7 @@ motions = st.fixed_dictionaries(
 @pytest.mark.parametrize("ownership", ["halo", "migrate"])
 @pytest.mark.parametrize("split", ["x=row,y=col", "y=row,z=col"])
 @given(motion=motions)
-@settings(max_examples=40, derandomize=True)
+@settings(max_examples=examples(40), derandomize=True)
 def test_what_goes_any_way_is_told_and_then_held(split, ownership, motion):
     """Places are whole quarters of cells, exact in float32."""
     rng, times = np.random.default_rng(motion["seed"]), motion["times"]

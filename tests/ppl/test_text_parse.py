@@ -16,6 +16,7 @@ from ir.errors import Diagnostic, Source, Span
 from ppl.text import ast, parse, unparse
 from ppl.text.messages import follow
 from ppl.text.parse import parser, terminals
+from tests.examples import examples
 
 WRONG = sorted((Path(__file__).parents[1] / "golden" / "text").glob("*.ppl"))
 MODELS = sorted((Path(__file__).parent / "models").glob("*.ppl"))
@@ -278,7 +279,7 @@ def programs(draw):
 
 
 @given(programs())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_what_is_printed_parses_to_the_same_tree(model):
     assert parse(unparse(model)) == model
 
@@ -326,7 +327,7 @@ PIECES += [
 
 
 @given(st.sampled_from(MODELS), st.lists(st.tuples(st.integers(0, 500), st.integers(0, 3), st.sampled_from(PIECES))))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_any_damage_to_a_model_parses_or_is_one_diagnostic(path, damage):
     text = read(path)
     for start, removed, piece in damage[:3]:
