@@ -35,7 +35,8 @@ MACHINES: dict[str, Any] = {
 }
 
 SHAPE = (27, 22)  # 7, 7, 7, 6 by 11, 11 over row=4, col=2; eight blocks along x are 4, 4, 4, 4, 4, 4, 3, 0
-SIZES = {"x": SHAPE[0], "y": SHAPE[1]}
+BOX = {"x": 16, "y": 12, "z": 9}  # of particles
+SIZES = {"mass": {"x": SHAPE[0], "y": SHAPE[1]}, "structure": {**BOX, "shell": 5}, "initial": BOX}
 
 
 def _mass_map() -> dict[str, Any]:
@@ -53,6 +54,10 @@ def model_and_data(example: str) -> tuple[Any, dict[str, Any]]:
     model = ppl.load(next(EXAMPLES.glob(f"*_{example}*.ppl")))
     if example == "mass":
         return model, _mass_map()
+    if example == "structure":
+        return model, {}
+    if example == "initial":
+        return model, {"observed": np.random.default_rng(6).gamma(4, 0.25, tuple(BOX.values()))}
     python = runpy.run_path(str(next(EXAMPLES.glob(f"*_{example}*.py"))))
     if example == "eight":
         return model, python["DATA"]
@@ -81,7 +86,7 @@ class Case:
 @cache
 def compiled(case: Case, dtype: str = "float32") -> Posterior:
     model, data = model_and_data(case.example)
-    sizes = SIZES if case.example == "mass" else None
+    sizes = SIZES.get(case.example)
     options = {"mesh": case.mesh, "machine": MACHINES[case.machine], "pins": case.pins}
     plan = ppl.plan(model, data, **options, sizes=sizes, dtype=dtype)
     return ppl.compile(model, data, plan=plan, sizes=sizes, dtype=dtype)
