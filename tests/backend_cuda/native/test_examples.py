@@ -1,8 +1,7 @@
 """Every example with native collectives on virtual devices: the numbers, noise and draws of `jax.lax`'s.
 
 To the bit: sums add in the order of XLA:CPU, and exchanges copy. To rounding where there are particles: XLA compiles
-what stands between otherwise, and at the ends of a ring, where halos of both neighbours meet, three numbers are added
-in another order. Text and Python are one program (`tests/test_examples.py`); the text is run.
+what stands between otherwise. Text and Python are one program (`tests/test_examples.py`); the text is run.
 """
 
 import re
