@@ -1,7 +1,7 @@
 """Hand-written collectives on CPUs against `jax.lax`'s: on virtual devices of one process, and with a process for each
 rank against gloo. Each case is a scan of calls, so that a call's price is not that of starting a program.
 
-A halo is taken through a stencil: XLA joins its own halo with what reads it, ours is made in full.
+A halo is taken through a stencil: XLA joins block and ghosts, ours and its own, with what reads them.
 """
 
 from __future__ import annotations

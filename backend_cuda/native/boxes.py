@@ -3,7 +3,7 @@
 A box is a range of one rank's block that is added to a range of another's result. A program is so a linear map of zeros
 and ones, y = sum of boxes of x: where one box covers an element it is a copy, where several do their sum, in the order
 of the list, where none does zero. Its transpose swaps the two sides of every box, so gradients need no code of their
-own: that of a halo is the sum of what spilled, that of an all-to-all the one back.
+own: that of a gather is a sum of pieces, that of an all-to-all the one back.
 
 Ranks are those of a group. Blocks of all ranks have one shape: where a dim is split unevenly they are padded, as
 `ir.layout.block` says.

@@ -137,28 +137,28 @@ class NativeCollectives(LaxCollectives):
         """A block with what its neighbours along all edges hand to it, those at corners included, in one exchange.
 
         XLA cuts and joins: so it can do both in what makes the block and in what reads it. To a plan it is a permute
-        each way along one dim after the other, in each of which the block grows by so many widths.
+        each way along one dim after the other, in each of which the block grows by so many widths; so it is done where
+        the plan does not give all of them to the kernels, and where their ranks are too many or on several machines.
         """
         shape, given = list(x.shape), list[bool]()
         for e in edges:
             edge = math.prod(shape) // shape[e.axis] * e.width
             given.append(self._gives(PERMUTE, e.axes, edge * x.dtype.itemsize))
             shape[e.axis] += grows * e.width
-        if len(edges) > 1 and not all(given):
-            for e in edges:
-                x = self._around(x, (e,), cut, join, lax, grows)
-            return x
-        if not all(given):
-            return self._lax(lambda x: lax(x, *edges), x)
         pieces: Pieces = {(): x}
         for e in edges:
             pieces = {(*way, s): y for way, p in pieces.items() for s, y in zip((-1, 0, 1), cut(p, e), strict=True)}
         own = (0,) * len(edges)
         handed = {way: p for way, p in pieces.items() if way != own}
         axes = tuple(a for e in edges for a in e.axes)
-        made = self._handed(handed, axes, tuple(e.parts for e in edges), tuple(e.periodic for e in edges))
-        if made is None:
+        grid, rings = zip(*((e.parts, e.periodic) for e in edges), strict=True)
+        made = self._handed(handed, axes, grid, rings) if all(given) else None
+        if made is None and len(edges) == 1:
             return self._lax(lambda x: lax(x, *edges), x)
+        if made is None:
+            for e in edges:
+                x = self._around(x, (e,), cut, join, lax, grows)
+            return x
         made[own] = pieces[own]
         for e in edges:
             ways = dict.fromkeys(way[1:] for way in made)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from backend_cuda import LAX
 from backend_cuda.halo import Edge
 from backend_cuda.lax_collectives import mesh_ranks
 from backend_cuda.native import NativeCollectives
@@ -108,7 +109,10 @@ AROUND = [
     pytest.param("row=4,col=2", (Edge(("row",), 1, 1, 4, 15), Edge(("col",), 0, 2, 2, 9)), id="4x2 uneven, swapped"),
     pytest.param("row=2,col=4", tuple(replace(e, periodic=False) for e in PENCIL), id="2x4 uneven, with ends"),
     pytest.param(
-        "a=2,b=2,c=2", (Edge(("a",), 0, 1, 2, 9), Edge(("b",), 2, 1, 2, 5), Edge(("c",), 1, 2, 2, 8)), id="2x2x2 uneven"
+        "a=2,b=2,c=2",
+        (Edge(("a",), 0, 1, 2, 9), Edge(("b",), 2, 1, 2, 5), Edge(("c",), 1, 2, 2, 8)),
+        id="2x2x2 uneven",
+        marks=pytest.mark.slow,
     ),
 ]
 
@@ -126,6 +130,18 @@ def test_halos_along_several_dims_go_in_one_call_and_are_laxs_one_after_the_othe
     stacks = stack(mesh, shape), stack(mesh, wider, seed=1)
     same(body, mesh, *stacks)
     text = program(body, NativeCollectives(binding(mesh)), mesh, 2).lower(*stacks).as_text()
+    assert text.count("@meshbayes_exchange") == 2 and "collective_permute" not in text
+
+
+def test_halos_go_one_after_the_other_where_no_communicator_has_all_their_ranks():
+    mesh = "row=2,col=4"
+    native = NativeCollectives(binding.__wrapped__(mesh))
+    native.binding.communicators["row", "col"] = None
+    x = stack(mesh, (5, 4, 3))
+    run = program(lambda comm, x: comm.halo(x, *PENCIL), native, mesh, 1)
+    theirs = program(lambda comm, x: comm.halo(x, *PENCIL), LAX, mesh, 1)(x)
+    np.testing.assert_array_equal(run(x), theirs)
+    text = run.lower(x).as_text()
     assert text.count("@meshbayes_exchange") == 2 and "collective_permute" not in text
 
 
