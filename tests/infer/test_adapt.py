@@ -93,6 +93,7 @@ def test_chains_with_many_large_energy_errors_aim_higher():
             assert (adapt.step.value < 1).tolist() == ([True, False, True] if stricter else [False] * 3)
 
 
+@pytest.mark.slow
 def test_a_run_tells_which_chains_took_shorter_steps_and_the_next_stage_knows():
     model = ppl.from_text("model funnel\ndim i = 9\nv ~ Normal(0, 3)\nx[i] ~ Normal(0, exp(0.5 * v))\n")
     posterior = ppl.compile(model, {}, dtype="float64")

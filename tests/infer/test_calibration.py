@@ -32,6 +32,7 @@ def test_ranks_of_the_truth_are_uniform(sampler, thin, model):
     assert min(found.values()) > 1e-5
 
 
+@pytest.mark.slow
 def test_a_wrong_model_is_found_out(monkeypatch):
     """Data of twice the noise that the model knows of: the ranks are not uniform."""
     monkeypatch.setattr(calibration, "REPLICATES", 320)

@@ -54,7 +54,7 @@ def test_log_gamma_of_a_tiny_concentration_does_not_underflow():
     assert scipy.stats.kstest(-a * x, scipy.stats.expon.cdf).pvalue > 1e-6
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_poisson_law(dtype):
     with jax.enable_x64(True):
         for rate in (0.03, 2.5, 9.9, 10.1, 60.0, 3e4):

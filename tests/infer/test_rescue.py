@@ -49,6 +49,7 @@ def test_an_interrupt_does_not_lose_what_there_is_to_tell():
     assert result.interrupted and any("next to no mass" in note for note in result.notes)
 
 
+@pytest.mark.slow
 def test_modes_that_have_mass_are_kept_and_so_are_all_without_rescue():
     for program, away in (
         (ppl.nuts(chains=3, warmup=300, draws=50), 3.0),

@@ -62,7 +62,7 @@ def test_bounds_on_the_least_peak_hold(found):
         assert least_possible(network, 0.0, 2 * least + 1.0, deadline) <= least * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("share", [0.6, 0.999])
+@pytest.mark.parametrize("share", [pytest.param(0.6, marks=pytest.mark.slow), 0.999])
 def test_a_budget_just_under_the_least_peak_is_refused_soon_and_for_good(share):
     program, mesh = gaussian_field((512, 510, 508)), Mesh.parse("row=4,col=2")
     free = make_plan(program, mesh, machine="h200x8", memory=0)

@@ -149,6 +149,7 @@ def test_where_no_room_would_do_the_reason_is_told():
         going([0.0, 1.0, 7.0], "migrate").run(ppl.hmc(chains=1, warmup=1, draws=1), init={"scale": 1.0})
 
 
+@pytest.mark.slow
 def test_a_prior_draw_is_made_with_more_room():
     found = going([0.0, 1.0, 8.0])
     with pytest.warns(UserWarning, match=r"draw 0: on the mesh .* planned again with reach = "):

@@ -207,7 +207,7 @@ def test_momenta_are_the_same_to_the_last_bit(case):
     ("case", "layouts"),
     [
         (MAPS[0], {"free:white": {"x": "row", "y": "col"}}),
-        (MAPS[2], {"free:white": {"y": ("row", "col")}}),
+        pytest.param(MAPS[2], {"free:white": {"y": ("row", "col")}}, marks=pytest.mark.slow),
         (HOUSES[1], {"free:alpha_raw": {"county": ("row", "col")}}),
     ],
     ids=str,
@@ -234,9 +234,7 @@ TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
 """In units of the posterior standard deviation."""
 
 
-@pytest.mark.parametrize(
-    ("case", "dtype"), over(MAPS + HOUSES + OWN[:1] + OWN[2:3], lambda c, d: c == HOUSES[0] and d == "float64")
-)
+@pytest.mark.parametrize(("case", "dtype"), over(MAPS + HOUSES + OWN[:1] + OWN[2:3], lambda c, d: False))
 def test_a_transition_from_each_stored_state_agrees_to_rounding(case, dtype):
     close, worst, leapfrogs, steps = 0, 0.0, 0, 3
     for step in range(steps):
