@@ -2,7 +2,7 @@
 
 from .lax_collectives import LAX, LaxCollectives
 from .lower import lower
-from .native import collectives_of
+from .native import collectives_of, painter_of
 from .options import compiler_options, hasty_options, quick_options
 from .spmd import device_mesh, gather, spec, spmd, store, stored_shape, to_host
 
@@ -15,6 +15,7 @@ __all__ = [
     "gather",
     "hasty_options",
     "lower",
+    "painter_of",
     "quick_options",
     "spec",
     "spmd",

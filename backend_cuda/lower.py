@@ -20,6 +20,7 @@ from ir.errors import InternalError
 from ir.graph import Node, Program, Value
 from ir.layout import Layout, Move
 from ir.op import Halo, Map
+from ir.painter import XLA, Painter
 from ir.passes.recompute import again
 from ir.place import Place
 from ir.plan import Plan
@@ -34,7 +35,11 @@ BlockFunction = Callable[..., dict[str, jax.Array]]
 
 
 def lower(
-    program: Program, plan: Plan, comm: LaxCollectives | None = None, reproducible: bool = False
+    program: Program,
+    plan: Plan,
+    comm: LaxCollectives | None = None,
+    reproducible: bool = False,
+    painter: Painter = XLA,
 ) -> BlockFunction:
     """`f(*blocks) -> {output name: block}`: one device's part of the program.
 
@@ -44,6 +49,7 @@ def lower(
 
     reproducible: sums, contractions and pullbacks of elementwise ops have the same bits on every mesh. Each split one
     then performs two small all-reduces of its own, beyond those that the plan prices (`ir.grid_sum`).
+    painter: what paints and reads particles on a device.
     """
     comm = comm or LAX
     program = take_factors(fuse_transforms(plan.applied(program), plan), plan)
@@ -52,7 +58,7 @@ def lower(
         if len(blocks) != len(program.inputs):
             raise InternalError(f"'{program.name}' takes {len(program.inputs)} blocks, but got {len(blocks)}")
         chain = comm.opened(blocks)
-        made = _Run(program, plan, chain, blocks, reproducible).outputs()
+        made = _Run(program, plan, chain, blocks, reproducible, painter).outputs()
         return made if chain is comm else chain.closed(made)
 
     return run
@@ -62,9 +68,16 @@ class _Run:
     """One trace of a program: the blocks made so far, by value and layout."""
 
     def __init__(
-        self, program: Program, plan: Plan, comm: LaxCollectives, blocks: Sequence[jax.Array], reproducible: bool
+        self,
+        program: Program,
+        plan: Plan,
+        comm: LaxCollectives,
+        blocks: Sequence[jax.Array],
+        reproducible: bool,
+        painter: Painter,
     ):
-        self.program, self.plan, self.comm, self.reproducible = program, plan, comm, reproducible
+        self.program, self.plan, self.comm = program, plan, comm
+        self.reproducible, self.painter = reproducible, painter
         self.blocks: dict[tuple[str, Layout], jax.Array] = {
             (i.name, plan.layouts[i.name]): b for i, b in zip(program.inputs, blocks, strict=True)
         }
@@ -128,7 +141,7 @@ class _Run:
         else:
             blocks = [self._fetch(value, layout) for value, layout in wanted]
         if node.op.regions():
-            results = _scan(node, self.plan, self.comm, blocks, self.reproducible)
+            results = _scan(node, self.plan, self.comm, blocks, self.reproducible, self.painter)
         else:
             strategy = self.plan.strategies[node.key]
             for dim, role in node.op.roles(*node.types).items():
@@ -139,7 +152,8 @@ class _Run:
             for i, moves in _by_index(node.op.halos(node.types, strategy)):
                 value, _ = wanted[i]
                 blocks[i] = attach_halos(self.comm, blocks[i], value.type, moves, self.plan.mesh)
-            results = list(compute(node, strategy, self.plan, blocks, self.reproducible, self.comm))
+            given = self.reproducible, self.comm, self.painter
+            results = list(compute(node, strategy, self.plan, blocks, *given))
             for i, moves in _by_index(node.op.spills(node.types, strategy)):
                 results[i] = take_in(self.comm, results[i], node.results[i].type, moves, self.plan.mesh)
         for value, x in zip(node.results, results, strict=True):
@@ -159,11 +173,12 @@ def compute(
     blocks: Sequence[jax.Array],
     reproducible: bool = False,
     comm: LaxCollectives | None = None,
+    painter: Painter = XLA,
 ) -> tuple[jax.Array, ...]:
     """A node's result blocks from operand blocks that lie in its strategy's layouts; what spills is still on them."""
     types, comm = tuple(v.type for v in node.results), comm or LAX
     split, renames = strategy.split, node.op.renames() | {old: new for new, old in node.op.follows().items()}
-    calls = strategy.method, comm.pass_on, comm.all_reduce
+    calls = strategy.method, comm.pass_on, comm.all_reduce, painter
     place = Place(node.types, types, split, plan.mesh, renames, reproducible, *calls)
     beyond = {(i, m.source): 2 * m.width for i, m in node.op.spills(node.types, strategy)}
     with jax.named_scope(node.op.name):
@@ -177,7 +192,12 @@ def compute(
 
 
 def _scan(
-    node: Node, plan: Plan, comm: LaxCollectives, blocks: Sequence[jax.Array], reproducible: bool
+    node: Node,
+    plan: Plan,
+    comm: LaxCollectives,
+    blocks: Sequence[jax.Array],
+    reproducible: bool,
+    painter: Painter,
 ) -> tuple[jax.Array, ...]:
     """Runs a scan node with `jax.lax.scan`; its region's collectives run in every trip."""
     op: Any = node.op
@@ -186,7 +206,7 @@ def _scan(
     axes = [v.type.index(op.dim) for v in node.operands[carries : carries + scanned]]
     xs = tuple(_move(b, a, 0) for b, a in zip(blocks[carries : carries + scanned], axes, strict=True))
     fixed = tuple(blocks[carries + scanned :])
-    body = lower(region, plan, comm, reproducible)
+    body = lower(region, plan, comm, reproducible, painter)
 
     def step(carry: tuple[jax.Array, ...], x: tuple[jax.Array, ...]):
         comm.resume(carry[carries:])

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import reduce
-from itertools import product
-from operator import mul
 from typing import Any
 
 import jax
@@ -13,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backend_cuda.native import BoxProgram, boxes
-from ir.assign import Axis, Cells, weights
-from ir.flat import added, taken
+from ir.assign import Axis
 
 DTYPES = ("float32", "float64", "complex64", "complex128", "int32", "int64", "int8", "bfloat16")
 """With `ADDED` of calls.py, every width of what is copied and every type that is added."""
@@ -61,29 +57,8 @@ def wanted(program: BoxProgram, x: np.ndarray) -> np.ndarray:
     return np.stack(program.apply([b.astype(exact) for b in x])).astype(x.dtype)
 
 
-def lattice(cells: int, dtype: Any, seed: int = 0) -> tuple[list[Axis], list[jax.Array], jax.Array]:
-    """A whole cube with tails, its particles' displacements [cells], and a field with tails, flat."""
-    axes = [Axis(cells, np.arange(cells), 1, None, tail=1)] * 3
-    keys = jax.random.split(jax.random.key(seed), 4)
-    shape = (cells,) * 3
-    moved = [jax.random.normal(k, shape, dtype) for k in keys[:3]]
-    return axes, moved, jax.random.normal(keys[3], (reduce(mul, (a.extent for a in axes)),), dtype)
-
-
-def painted_by_xla(cells: Cells, values: jax.Array, mesh: jax.Array) -> jax.Array:
-    """As `Paint` of ir.ops.particles does it: a scatter for each of a particle's cells."""
-    shares = [weights(t, "cic") for t in cells.t]
-
-    def add(mesh: jax.Array, at: jax.Array, picked: Any) -> jax.Array:
-        return added(mesh, at, reduce(jnp.multiply, picked(shares)) * values)
-
-    return cells.over(add, mesh)
-
-
-def read_by_xla(cells: Cells, field: jax.Array) -> jax.Array:
-    shares = [weights(t, "cic") for t in cells.t]
-
-    def add(found: jax.Array, at: jax.Array, picked: Any) -> jax.Array:
-        return found + reduce(jnp.multiply, picked(shares)) * taken(field, at)
-
-    return cells.over(add, jnp.zeros_like(cells.t[0]))
+def swarm(cells: int, dtype: Any, seed: int = 0) -> tuple[list[Axis], list[jax.Array], list[jax.Array]]:
+    """A whole cube, its particles' displacements [cells], and three fields, which are values of particles too."""
+    keys = jax.random.split(jax.random.key(seed), 6)
+    made = [jax.random.normal(k, (cells,) * 3, dtype) for k in keys]
+    return [Axis(cells, np.arange(cells), 1, None, tail=1)] * 3, made[:3], made[3:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,12 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from backend_cuda import LaxCollectives
 from backend_cuda.halo import Edge
-from backend_cuda.native import NativeCollectives, bind, boxes, particles
+from backend_cuda.native import NativeCollectives, bind, boxes
 from backend_cuda.native.build import kernels
 from backend_cuda.native.calls import ADDED, scheduled
+from backend_cuda.native.particles import NativePainter
 from backend_cuda.native.virtual import VirtualRanks
-from ir.assign import Cells
+from ir.painter import XLA, Swarm
 
 Rows = list[dict[str, Any]]
 RANKS, LIMIT, MIB = 4, 20.0, 1 << 20
@@ -84,53 +85,30 @@ def virtual(dry: bool) -> Rows:
 def painting(dry: bool) -> Rows:
     """Kernels of particles against XLA's scatters and gathers, and as a share of the bandwidth of a copy."""
     n, rows = (16 if dry else 256), []
-    bandwidth = copied(dry)
+    bandwidth, native = copied(dry), NativePainter("cpu" if dry else "gpu")
     for dtype in ("float32", "float64"):
-        axes, moved, field = cases.lattice(n, dtype)
-        values = field[: n**3].reshape(moved[0].shape)
-        cells = jax.jit(lambda m, axes=axes: (lambda c: (c.first, c.t))(Cells.of(axes, m, "cic")))(moved)
-
-        def made(first: jax.Array, t: Any, axes: Any = axes) -> Cells:
-            found = Cells.of(axes, t, "cic")  # whose cells are put in place of: what is timed is not finding them
-            found.first, found.t = first, list(t)
-            return found
-
-        def ours(first: jax.Array, t: Any, x: jax.Array, fixed: bool, made: Any = made) -> jax.Array:
-            return particles.paint(made(first, t), x, fixed)
-
-        def theirs(first: jax.Array, t: Any, x: jax.Array, made: Any = made, f: jax.Array = field) -> jax.Array:
-            return cases.painted_by_xla(made(first, t), x, jnp.zeros_like(f))
-
-        peer = jax.jit(theirs)
-        bound = n**3 * (4 + 4 * values.dtype.itemsize) + field.nbytes
-        scale = float(jnp.abs(peer(*cells, values)).max())
-        for fixed in (False, True):
-            run = jax.jit(partial(ours, fixed=fixed))
-            a, b = run(*cells, values), run(*cells, values)
-            off = float(jnp.abs(a - peer(*cells, values)).max()) / scale
-            if off > (1e-5 if dtype == "float32" else 1e-12) or (fixed and not bool((a == b).all())):
-                raise AssertionError(f"painting {dtype}, deterministic {fixed}: off by {off:.1e} of the largest")
-            name = f"paint {n}^3 {dtype}{', deterministic' if fixed else ''}"
-            rows += timed(
-                name,
-                lambda r=run, c=cells, v=values: r(*c, v),
-                lambda p=peer, c=cells, v=values: p(*c, v),
-                bound,
-                bandwidth,
-            )
-        get = jax.jit(lambda first, t, f, made=made: particles.read(made(first, t), f))
-        got = jax.jit(lambda first, t, f, made=made: cases.read_by_xla(made(first, t), f))
-        off = float(jnp.abs(get(*cells, field) - got(*cells, field)).max())
-        if off > (1e-5 if dtype == "float32" else 1e-13):
-            raise AssertionError(f"reading {dtype} is off by {off:.1e}")
-        rows += timed(
-            f"read {n}^3 {dtype}",
-            lambda g=get, c=cells, f=field: g(*c, f),
-            lambda g=got, c=cells, f=field: g(*c, f),
-            bound,
-            bandwidth,
-        )
+        axes, moved, fields = cases.swarm(n, dtype)
+        for name, arrays, run in particle_runs(axes, moved, fields):
+            ours, peer = (jax.jit(partial(run, painter)) for painter in (native, XLA))
+            made, again, wanted = ours(*arrays), ours(*arrays), peer(*arrays)
+            off = max(float(jnp.abs(a - b).max() / jnp.abs(b).max()) for a, b in zip(made, wanted, strict=True))
+            same = all(bool((a == b).all()) for a, b in zip(made, again, strict=True))
+            if not off <= (1e-5 if dtype == "float32" else 1e-12) or ("reproducible" in name and not same):
+                raise AssertionError(f"{name} {dtype}: off by {off:.1e} of the largest, the same bits again: {same}")
+            size = sum(x.nbytes for x in (*arrays, *made))
+            rows += timed(f"{name} {n}^3 {dtype}", partial(ours, *arrays), partial(peer, *arrays), size, bandwidth)
     return rows
+
+
+def particle_runs(axes: Any, moved: Any, fields: Any) -> Iterator[tuple[str, tuple[jax.Array, ...], Any]]:
+    """Names, operands, and what painters make of them: of one and of three fields, as a simulation's gradient."""
+    of = lambda xs: Swarm.of(axes, "cic", xs[:3])  # noqa: E731
+    for count in (1, 3):
+        given = (*moved, *fields[:count])
+        yield f"paint {count}", given, lambda by, *xs: by.paint(of(xs), xs[3:], [])
+        yield f"paint {count}, reproducible,", given, lambda by, *xs: by.paint(of(xs), xs[3:], [], True)
+        yield f"read {count}", given, lambda by, *xs: by.read(of(xs), xs[3:])[0]
+        yield f"slopes of {count}", given, lambda by, *xs: by.read_slopes(of(xs), xs[3:], xs[3:], [])[0]
 
 
 def replay(dry: bool) -> Rows:

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .assign import CELLS, Axis, Cells, middle
+from .assign import CELLS, Axis, middle
 from .flat import replaced, taken
+from .painter import Swarm
 from .place import Place
 
 EMPTY, ALARM = -1, -2
@@ -198,8 +199,9 @@ class Migration:
         numbers = list(jnp.where(here, numbers, jnp.zeros((), numbers.dtype)))  # empty slots may hold NaN
         return Group(tuple(cells), tuple(numbers[: len(cells)]), tuple(numbers[len(cells) :]), here)
 
-    def cells(self, group: Group) -> Cells:
-        return Cells(self.axes, self.kernel, group.cells, group.t)
+    def swarm(self, displacements: Sequence[jax.Array]) -> Swarm:
+        """Whom this device paints or reads: of the block's own particles those that left stand anywhere."""
+        return Swarm(self.axes, self.kernel, displacements, self.guests.cells, self.guests.t)
 
     def home(self, own: Sequence[jax.Array], guests: Sequence[jax.Array]) -> list[jax.Array]:
         """By particle of the block what was read for it, here or at those whose guest it was.

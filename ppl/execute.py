@@ -37,7 +37,8 @@ class Executable:
     @cached_property
     def block(self) -> Any:
         """The function of one device's blocks (see `backend_cuda.lower`)."""
-        return backend.lower(self.program, self.plan, self.collectives, self.reproducible)
+        painter = backend.painter_of(self.devices)
+        return backend.lower(self.program, self.plan, self.collectives, self.reproducible, painter)
 
     @cached_property
     def mesh_bound(self) -> list[str]:

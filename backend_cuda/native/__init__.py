@@ -1,8 +1,8 @@
-"""Hand-written collectives: one C++ core for CPUs and GPUs, called through `jax.ffi`. README.md has the protocol."""
+"""Hand-written collectives and kernels: one C++ core for CPUs and GPUs, called through `jax.ffi`; see README.md."""
 
 from .boxes import BoxProgram
-from .choose import collectives_of
+from .choose import collectives_of, painter_of
 from .collectives import NativeCollectives
 from .communicator import Binding, bind
 
-__all__ = ["Binding", "BoxProgram", "NativeCollectives", "bind", "collectives_of"]
+__all__ = ["Binding", "BoxProgram", "NativeCollectives", "bind", "collectives_of", "painter_of"]

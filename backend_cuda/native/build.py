@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 ARCHITECTURES = (80, 90)
 """Compute capabilities of the CUDA library: A100, H100 and H200; newer ones compile the last one's PTX."""
 
-_NAMES = ("exchange", "all_reduce", "after", "virtual_exchange", "virtual_all_reduce", "paint", "read")
+_NAMES = ("exchange", "all_reduce", "after", "virtual_exchange", "virtual_all_reduce", "paint", "read", "read_slopes")
 TARGETS = tuple(f"meshbayes_{name}" for name in _NAMES)
 """What both libraries offer to XLA."""
 SHARED = ("core.h", "stream.h", "particles.h", "ffi_particles.h")
@@ -54,7 +54,7 @@ class Library:
 
 
 def library(platform: str = "cpu", planned: bool = False) -> Library | None:
-    """The library for collectives on a platform, cpu or gpu, its targets registered; None where jax.lax is to be used.
+    """The library of a platform, cpu or gpu, for programs, its targets registered; None where jax.lax is to be used.
 
     That is where the user asks for it, where the library cannot be built, which is said once, and on GPUs unless the
     user asks for native or a plan does (`planned`), by figures that were measured there: it has run on none yet.
@@ -103,7 +103,7 @@ def loaded(platform: str) -> Library | str:
 
 @cache
 def _say_once(why: str) -> None:
-    print(f"note: collectives are those of jax.lax: {why}", file=sys.stderr)
+    print(f"note: collectives and particles are left to JAX: {why}", file=sys.stderr)
 
 
 def host_command(extra: Sequence[str] = ()) -> list[str]:
@@ -112,7 +112,16 @@ def host_command(extra: Sequence[str] = ()) -> list[str]:
     found = wanted or [c for c in ("g++", "c++", "clang++") if shutil.which(c)][:1]
     if not found or not shutil.which(found[0]):
         raise BuildError(f"no C++ compiler ({found[0] if found else 'g++'} is not on the PATH)")
-    flags = ["-O3", "-std=c++17", "-fPIC", "-shared", "-pthread", "-isystem", jax.ffi.include_dir()]
+    flags = [
+        "-O3",
+        "-fno-trapping-math",
+        "-std=c++17",
+        "-fPIC",
+        "-shared",
+        "-pthread",
+        "-isystem",
+        jax.ffi.include_dir(),
+    ]
     return [*found, *flags, *extra, "cpu.cc", "-o", "OUT", "-lrt"]
 
 

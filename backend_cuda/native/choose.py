@@ -1,4 +1,4 @@
-"""Which collectives the programs of a mesh use: as their plan says, MESHBAYES_COLLECTIVES, or where the mesh lies."""
+"""Which collectives and kernels a mesh uses: as their plan says, MESHBAYES_COLLECTIVES, or where the mesh lies."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Sequence
 import jax
 
 from ir.native import Native, mode
+from ir.painter import Painter
 
 from ..lax_collectives import LAX, LaxCollectives
 from .collectives import Rules
 from .communicator import Binding, bind
 from .in_turn import InTurn
+from .particles import NativePainter
 
 _bound: dict[tuple[jax.sharding.Mesh, str], Binding | None] = {}
 _chosen: dict[tuple[jax.sharding.Mesh, str, Rules], LaxCollectives] = {}
@@ -45,3 +47,8 @@ def _choose(mesh: jax.sharding.Mesh, wanted: str, rules: Rules) -> LaxCollective
         _bound[mesh, wanted] = bind(mesh, planned=bool(rules))
     found = _bound[mesh, wanted]
     return LAX if found is None else InTurn(found, rules)
+
+
+def painter_of(mesh: jax.sharding.Mesh) -> Painter:
+    """What paints and reads particles on the devices of a mesh: our kernels where `library` has them, else XLA."""
+    return NativePainter("cpu" if mesh.devices.flat[0].platform == "cpu" else "gpu")

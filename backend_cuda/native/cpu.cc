@@ -8,9 +8,9 @@
 #include "particles_cpu.h"
 #include "xla/ffi/api/ffi.h"
 
-#define MB_STREAM_CONTEXT xla::ffi::Ffi::Bind()
-#define MB_STREAM_ARGUMENT
-#define MB_STREAM nullptr
+#define MB_STREAM_CONTEXT xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>()
+#define MB_STREAM_ARGUMENT xla::ffi::ThreadPool pool,
+#define MB_STREAM &pool
 #define MB_TRAITS
 #include "ffi_particles.h"
 

@@ -1,92 +1,120 @@
-"""Painting and reading of particles (cloud in cell, three dims) by hand-written kernels.
+"""Painting and reading of particles by hand-written kernels: from displacements to a block of a mesh in one call.
 
-They take the `Cells` of `ir.assign`, which says where a block's particles are, margins and tails included, and do what
-`ir.ops.particles` does with XLA's scatters and gathers, eight of each, in one call. No gradients: the graph has them.
-A first use builds the library (build.py); without a compiler that is a `Diagnostic`.
+Where XLA makes the cells of all particles and scatters or gathers once for each cell that one touches, a kernel takes
+each particle once and nothing is written out between. Kernels are for clouds in cell in up to three dims; derivatives
+and the rest are XLA's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, reduce
-from operator import mul
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_batching import custom_vmap
 
-from ir.assign import Cells
-from ir.errors import InternalError
+from ir.painter import XLA, Arrays, Painter, Swarm
 
-from .build import kernels
+from .build import library
+
+FIELDS = 8
+"""The most meshes that one call paints or reads (particles.h)."""
 
 
-def paint(cells: Cells, values: jax.Array | None = None, deterministic: bool = False) -> jax.Array:
-    """The flat block, margins and tails included, with the particles' values added; mass 1 each without values.
+@dataclass(frozen=True)
+class NativePainter(Painter):
+    """`Painter` by the kernels of a platform, cpu or gpu, where `build.library` has them; they are built when needed.
 
-    deterministic: the same bits in any order of the particles, on CPUs and GPUs. Values become whole numbers of
-    2^-61 times their largest times how many there are, rounded up to a power of two; it takes 8 bytes more a cell.
-    Where a value is not finite, or a particle nowhere, the whole block is NaN. Otherwise GPUs add in the order in which
-    particles come, another one in each run.
+    GPUs add in the order in which particles come, another one in each run, or reproducibly as whole numbers of 2^-61 of
+    the largest value times the number of particles, rounded up to a power of two; that takes 8 bytes more a cell, and
+    where a value is not finite, or a particle nowhere, the whole block is NaN.
     """
-    _check(cells)
-    strides, size = cells.strides[:2], reduce(mul, (a.extent for a in cells.axes), 1)
-    t = [x.reshape(-1) for x in cells.t]
-    values = jnp.ones((1,), t[0].dtype) if values is None else values.reshape(-1)
-    if values.dtype != t[0].dtype or values.shape[0] not in (1, t[0].shape[0]):
-        raise InternalError(f"values {values.dtype}{values.shape} for particles {t[0].dtype}{t[0].shape}")
-    return _paint(tuple(strides), size, deterministic)(cells.first.reshape(-1), *t, values)
+
+    platform: str
+
+    def paint(self, swarm: Swarm, own: Arrays, guests: Arrays, reproducible: bool = False) -> list[jax.Array]:
+        count, shape = max(1, len(own)), tuple(a.extent - _tail(a) for a in swarm.axes)
+        if not self._serves(swarm, count):
+            return super().paint(swarm, own, guests, reproducible)
+
+        def by_xla(swarm: Swarm, own: Arrays, guests: Arrays) -> list[jax.Array]:
+            return XLA.paint(swarm, own, guests)
+
+        def by_kernel(swarm: Swarm, own: Arrays, guests: Arrays) -> list[jax.Array]:
+            mesh = jax.ShapeDtypeStruct(shape, swarm.displacements[0].dtype)
+            words = jax.ShapeDtypeStruct((2 * (mesh.size + 1) if reproducible else 0,), jnp.int32)
+            return _call("paint", swarm, own, guests, (), count, [*[mesh] * count, words])[:-1]
+
+        return _differentiable(by_kernel, by_xla, swarm.axes, swarm.kernel)(swarm, own, guests)
+
+    def read(self, swarm: Swarm, fields: Arrays) -> tuple[list[jax.Array], list[jax.Array]]:
+        if not self._serves(swarm, len(fields)):
+            return super().read(swarm, fields)
+
+        def by_kernel(swarm: Swarm, fields: Arrays) -> tuple[list[jax.Array], list[jax.Array]]:
+            made = _call("read", swarm, (), (), fields, len(fields), _of_particles(swarm, len(fields)))
+            return made[: len(fields)], made[len(fields) :]
+
+        return _differentiable(by_kernel, XLA.read, swarm.axes, swarm.kernel)(swarm, fields)
+
+    def read_slopes(
+        self, swarm: Swarm, fields: Arrays, own: Arrays, guests: Arrays
+    ) -> tuple[list[jax.Array], list[jax.Array]]:
+        if not self._serves(swarm, len(fields)):
+            return super().read_slopes(swarm, fields, own, guests)
+        rank = len(swarm.axes)
+
+        def by_kernel(swarm: Swarm, fields: Arrays, own: Arrays, guests: Arrays):
+            made = _call("read_slopes", swarm, own, guests, fields, len(fields), _of_particles(swarm, rank))
+            return made[:rank], made[rank:]
+
+        return _differentiable(by_kernel, XLA.read_slopes, swarm.axes, swarm.kernel)(swarm, fields, own, guests)
+
+    def _serves(self, swarm: Swarm, count: int) -> bool:
+        known = swarm.kernel == "cic" and swarm.displacements[0].dtype in (jnp.float32, jnp.float64)
+        small = len(swarm.axes) <= 3 and count <= FIELDS
+        return known and small and library(self.platform) is not None
 
 
-def read(cells: Cells, field: jax.Array) -> jax.Array:
-    """The values at the particles of a flat field, margins and tails included."""
-    _check(cells)
-    size = reduce(mul, (a.extent for a in cells.axes), 1)
-    if field.shape != (size,) or field.dtype != cells.t[0].dtype:
-        raise InternalError(f"a field {field.dtype}{field.shape} for {size} cells of {cells.t[0].dtype}")
-    found = _read(tuple(cells.strides[:2]))(cells.first.reshape(-1), *(x.reshape(-1) for x in cells.t), field)
-    return found.reshape(cells.t[0].shape)
+def _tail(axis: Any) -> int:
+    return 0 if axis.margin is not None else axis.tail
 
 
-def _check(cells: Cells) -> None:
-    if cells.kernel != "cic" or len(cells.axes) != 3:
-        raise InternalError(f"kernels for {cells.kernel} in {len(cells.axes)} dims: there are those of cic in three")
-    if cells.t[0].dtype not in (jnp.float32, jnp.float64):
-        raise InternalError(f"particles in {cells.t[0].dtype}: there are kernels for float32 and float64")
-    kernels("cpu" if jax.default_backend() == "cpu" else "gpu")
+def _of_particles(swarm: Swarm, count: int) -> list[jax.ShapeDtypeStruct]:
+    own, guests = (jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (swarm.displacements[0], swarm.t[0]))
+    return [own] * count + [guests] * count
 
 
-@cache
-def _paint(strides: Sequence[int], size: int, deterministic: bool):
-    @custom_vmap
-    def call(first: jax.Array, x: jax.Array, y: jax.Array, z: jax.Array, values: jax.Array) -> jax.Array:
-        words = 2 * (size + 1) if deterministic else 0
-        results = (jax.ShapeDtypeStruct((size,), x.dtype), jax.ShapeDtypeStruct((words,), jnp.int32))
-        return jax.ffi.ffi_call("meshbayes_paint", results)(first, x, y, z, values, strides=np.array(strides))[0]
-
-    @call.def_vmap
-    def _(count: int, batched: list[bool], first, *rest):
-        return _one_by_one(call, count, batched, (first, *rest)), True
-
-    return call
-
-
-@cache
-def _read(strides: Sequence[int]):
-    @custom_vmap
-    def call(first: jax.Array, x: jax.Array, y: jax.Array, z: jax.Array, field: jax.Array) -> jax.Array:
-        made = jax.ShapeDtypeStruct(x.shape, x.dtype)
-        return jax.ffi.ffi_call("meshbayes_read", made)(first, x, y, z, field, strides=np.array(strides))
-
-    @call.def_vmap
-    def _(count: int, batched: list[bool], first, *rest):
-        return _one_by_one(call, count, batched, (first, *rest)), True
-
-    return call
+def _call(
+    name: str, swarm: Swarm, own: Arrays, guests: Arrays, fields: Arrays, count: int, results: list[Any]
+) -> list[jax.Array]:
+    """A kernel's results; a batch goes in one call, in which what is not batched stands once."""
+    numbers = [len(swarm.axes), count, len(own)]
+    for axis in swarm.axes:
+        step = int(axis.points[1] - axis.points[0]) if len(axis.points) > 1 else axis.denominator
+        margin = -1 if axis.margin is None else axis.margin
+        numbers += [axis.cells, margin, len(axis.points), step, axis.denominator]
+    guests = guests or [jnp.zeros((0,), x.dtype) for x in own]
+    call = jax.ffi.ffi_call(f"meshbayes_{name}", results, vmap_method="expand_dims")
+    given = *swarm.displacements, *own, *swarm.cells, *swarm.t, *guests, *fields
+    return list(call(*given, numbers=np.array(numbers, np.int64)))
 
 
-def _one_by_one(call: Callable[..., jax.Array], count: int, batched: Sequence[bool], given: Sequence[jax.Array]):
-    """A call for each of a batch: what is the largest value of one is not that of another."""
-    each = [x if b else jnp.broadcast_to(x, (count, *x.shape)) for b, x in zip(batched, given, strict=True)]
-    return jax.lax.map(lambda xs: call(*xs), tuple(each))
+def _differentiable(kernel: Callable[..., Any], by_xla: Callable[..., Any], axes: Sequence[Any], name: str):
+    """`kernel` with the derivatives of `by_xla`."""
+
+    def on_arrays(f: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda arrays, *rest: f(Swarm(axes, name, *arrays), *rest)
+
+    call = jax.custom_jvp(on_arrays(kernel))
+
+    @call.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        return call(*primals), jax.jvp(on_arrays(by_xla), primals, tangents)[1]
+
+    return lambda swarm, *rest: call((list(swarm.displacements), list(swarm.cells), list(swarm.t)), *map(list, rest))
+
+
+__all__ = ["NativePainter"]

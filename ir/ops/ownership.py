@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..assign import CELLS, Axis, Cells, beyond, first_cells
+from ..assign import CELLS, Axis, beyond, first_cells
 from ..dims import Dim, TensorType, union
 from ..errors import Diagnostic
 from ..layout import Layout, Move, block
@@ -302,12 +302,11 @@ class Particles(Op):
         """Values on the lattice, 0 for its padding."""
         return place.select(x, self.lattice, 0)
 
-    def stay(self, place: Place, displacements: Any) -> tuple[Cells, jax.Array, jax.Array]:
-        """Where particles stand that no device hands on: their cells, `need`, and whether that is too much."""
+    def stay(self, place: Place, displacements: Any) -> tuple[jax.Array, jax.Array]:
+        """Of particles that no device hands on `need`, and whether that is too much."""
         load = self._farthest(place, displacements, [self.reach] * self.rank)
         cells = _most(displacements, [1] * self.rank)
-        need = jnp.stack([load, cells, jnp.full_like(load, -1)])
-        return Cells.of(self.axes(place), displacements, self.kernel), need, ~(load <= 1)
+        return jnp.stack([load, cells, jnp.full_like(load, -1)]), ~(load <= 1)
 
     def migrate(self, place: Place, displacements: Any, carried: Any) -> tuple[Migration, jax.Array]:
         """The particles of the block handed on, with the values that they carry; `need`."""

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import reduce
-from operator import mul
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from ..assign import Cells, fold_tails, slopes, weights, with_tails
 from ..build import current
 from ..dims import Dim, TensorType
 from ..errors import Diagnostic, InternalError
-from ..flat import added, taken
 from ..layout import Move
+from ..painter import Swarm
 from ..place import Place
 from .ownership import MIGRATE, Particles, poison
 
@@ -62,30 +59,19 @@ class Paint(Particles):
     def one(self, place, *arrays):
         displacements = [self.real(place, d) for d in arrays[: self.rank]]
         values = [self.real(place, v) for v in arrays[self.rank :]]
-        axes = self.axes(place)
-        shape = tuple(a.extent for a in axes)
-        empty = [jnp.zeros((reduce(mul, shape, 1),), displacements[0].dtype)] * max(1, self.weights)
+        guests: list[Any] = []
         if place.method == MIGRATE:
-            (moved, need), meshes = self.migrate(place, displacements, values), empty
-            for group in (moved.residents, moved.guests):
-                ones = () if values else (jnp.ones(group.here.shape, need.dtype),)
-                group = group._replace(values=(*group.values, *ones))
-                meshes = self._added(meshes, moved.cells(group), group.masked())
-            bad = moved.bad
+            moved, need = self.migrate(place, displacements, values)
+            masked = [g.masked() or [g.here.astype(need.dtype)] for g in (moved.residents, moved.guests)]
+            values, guests = [v.reshape(displacements[0].shape) for v in masked[0]], masked[1]
+            swarm, bad = moved.swarm(displacements), moved.bad
         else:
-            cells, need, bad = self.stay(place, displacements)
-            meshes = self._added(empty, cells, values or [self.real(place, jnp.ones_like(displacements[0]))])
-        return (*(poison(fold_tails(m.reshape(shape), axes), bad) for m in meshes), need)
-
-    def _added(self, meshes: list[jax.Array], cells: Cells, values: list[jax.Array]) -> list[jax.Array]:
-        """Flat meshes with particles added that have these values."""
-        shares = [weights(t, self.kernel) for t in cells.t]
-
-        def add(meshes, at, picked):
-            part = reduce(jnp.multiply, picked(shares))
-            return [added(m, at, part * v) for m, v in zip(meshes, values, strict=True)]
-
-        return cells.over(add, list(meshes))
+            need, bad = self.stay(place, displacements)
+            swarm = Swarm.of(self.axes(place), self.kernel, displacements)
+            if not values and any(map(place.is_padded, self.lattice)):
+                values = [self.real(place, jnp.ones_like(displacements[0]))]
+        meshes = place.painter.paint(swarm, values, guests, place.reproducible)
+        return (*(poison(m, bad) for m in meshes), need)
 
     def vjp_all(self, cotangents, results, operands):
         b, given = current(), [(k, ct) for k, ct in enumerate(cotangents[:-1]) if ct is not None]
@@ -119,21 +105,21 @@ class Reading(Particles):
         return {m: n for m, n in self.pairs().items() if m != n}
 
     @abstractmethod
-    def at(self, cells: Cells, fields: list[jax.Array], values: list[jax.Array]) -> list[jax.Array]:
-        """What is read from flat fields for particles with these values."""
+    def at(self, place: Place, swarm: Swarm, fields: list[Any], own: list[Any], guests: list[Any]) -> Any:
+        """What is read for the lattice's particles, with their values, and for their guests."""
 
     def read(self, place: Place, displacements: Any, fields: Any, values: Any) -> tuple[tuple[jax.Array, ...], Any]:
         """(what is read for the block's particles, `need`)."""
-        displacements = [self.real(place, d) for d in displacements]
-        axes, values = self.axes(place), list(values)
-        fields = [with_tails(f, axes).reshape(-1) for f in fields]
+        displacements, fields = [self.real(place, d) for d in displacements], list(fields)
         if place.method != MIGRATE:
-            cells, need, bad = self.stay(place, displacements)
-            return tuple(poison(x, bad) for x in self.at(cells, fields, values)), need
+            need, bad = self.stay(place, displacements)
+            swarm = Swarm.of(self.axes(place), self.kernel, displacements)
+            return tuple(poison(x, bad) for x in self.at(place, swarm, fields, list(values), [])[0]), need
         moved, need = self.migrate(place, displacements, values)
-        own, guests = (self.at(moved.cells(g), fields, list(g.values)) for g in (moved.residents, moved.guests))
-        shape = displacements[0].shape
-        return tuple(poison(x.reshape(shape), moved.bad) for x in moved.home(own, guests)), need
+        given = fields, list(values), list(moved.guests.values)
+        own, guests = self.at(place, moved.swarm(displacements), *given)
+        home = moved.home([x.reshape(-1) for x in own], guests)
+        return tuple(poison(x.reshape(displacements[0].shape), moved.bad) for x in home), need
 
 
 @dataclass(frozen=True)
@@ -163,14 +149,8 @@ class Read(Reading):
         found, need = self.read(place, arrays[: self.rank], arrays[self.rank :], ())
         return (*found, need)
 
-    def at(self, cells, fields, values):
-        shares = [weights(t, self.kernel) for t in cells.t]
-
-        def add(found, at, picked):
-            part = reduce(jnp.multiply, picked(shares))
-            return [x + part * taken(f, at) for x, f in zip(found, fields, strict=True)]
-
-        return cells.over(add, [jnp.zeros_like(cells.t[0])] * self.count)
+    def at(self, place, swarm, fields, own, guests):
+        return place.painter.read(swarm, fields)
 
     def vjp_all(self, cotangents, results, operands):
         b, given = current(), [(k, ct) for k, ct in enumerate(cotangents[:-1]) if ct is not None]
@@ -223,17 +203,8 @@ class ReadSlopes(Reading):
         first = self.rank + self.count
         return self.read(place, arrays[: self.rank], arrays[self.rank : first], arrays[first:])[0]
 
-    def at(self, cells, fields, values):
-        shares, steep = ([f(t, self.kernel) for t in cells.t] for f in (weights, slopes))
-
-        def add(found, at, picked):
-            terms = [taken(f, at) for f in fields]
-            terms = [x * v for x, v in zip(terms, values, strict=True)] if values else terms
-            held, part, slope = reduce(jnp.add, terms), picked(shares), picked(steep)
-            parts = [[slope[a] if a == i else w for a, w in enumerate(part)] for i in range(self.rank)]
-            return [x + held * reduce(jnp.multiply, p) for x, p in zip(found, parts, strict=True)]
-
-        return cells.over(add, [jnp.zeros_like(cells.t[0])] * self.rank)
+    def at(self, place, swarm, fields, own, guests):
+        return place.painter.read_slopes(swarm, fields, own, guests)
 
     def vjp_all(self, cotangents, results, operands):
         raise InternalError("second derivatives of a particle's position are not in the graph")

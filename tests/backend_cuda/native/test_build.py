@@ -44,7 +44,7 @@ def test_without_a_compiler_one_note_is_given_and_lax_is_taken(elsewhere, capsys
     mesh = device_mesh(Mesh.parse("row=2"))
     assert bind(mesh) is None and bind(mesh) is None
     note = capsys.readouterr().err
-    assert note == "note: collectives are those of jax.lax: no C++ compiler (g++ is not on the PATH)\n"
+    assert note == "note: collectives and particles are left to JAX: no C++ compiler (g++ is not on the PATH)\n"
 
 
 def test_who_asks_for_native_is_told_why_there_is_none(elsewhere, monkeypatch):

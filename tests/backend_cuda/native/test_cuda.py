@@ -25,8 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(reason()), reason=reason
 
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-COUNTS = {"cuda": 2 * 11 + 4 * 3, "virtual": 11 + 4 * 3, "particles": 4 * (2 * 2) + 2}
-"""11 types of boxes, 4 of reductions by 3 kinds; 4 kernels by two types and widths of numbers, 1 by types alone."""
+COUNTS = {"cuda": 2 * 11 + 4 * 3, "virtual": 11 + 4 * 3, "particles": 5 * (2 * 3) + 2}
+"""11 types of boxes, 4 of reductions by 3 kinds; 5 kernels by two types and three ranks, 1 by types alone."""
 
 
 @pytest.mark.parametrize("name", COUNTS)
