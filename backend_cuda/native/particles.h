@@ -10,8 +10,10 @@
 
 #include "core.h"
 
-#if defined(__CUDACC__) || defined(__clang__)
+#if defined(__CUDA_ARCH__) || defined(__clang__)
 #define MB_UNROLL _Pragma("unroll")
+#elif defined(__CUDACC__)
+#define MB_UNROLL  // nvcc reads the host's side too, and knows neither there
 #else
 #define MB_UNROLL _Pragma("GCC unroll 4")
 #endif
