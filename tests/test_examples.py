@@ -26,7 +26,7 @@ def test_every_text_example_has_a_case():
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_text_and_python_give_the_same_program(name, dtype):
     function, make = CASES[name]
     namespace = runpy.run_path(str(EXAMPLES / f"{name}.py"))

@@ -87,6 +87,7 @@ def test_every_class_of_work_runs(devices):
             assert np.isfinite(made).all()
 
 
+@pytest.mark.slow
 def test_our_collectives_are_timed_beside_those_of_lax_where_it_is_asked(devices, monkeypatch):
     """Messages of 4 and 128 KiB: of all-reduces of more than 64 KiB ours are `jax.lax`'s."""
     monkeypatch.setattr("backend_cuda.bench.timings.QUICK_MESSAGES", (1 << 12, 1 << 17))

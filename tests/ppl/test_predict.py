@@ -87,6 +87,7 @@ def test_what_is_no_number_is_told(here, capsys):
     assert capsys.readouterr().err == "warning: draw 0: b not finite\nwarning: draw 1: b not finite\n"
 
 
+@pytest.mark.slow
 def test_a_draw_beyond_what_devices_hold_is_planned_again(here, capsys, monkeypatch):
     """White noise of 200 times its size moves particles by more than the 2 cells of a block."""
     request = PlanRequest.make("row=2", machine=MACHINES["gathers are dear"])

@@ -208,7 +208,7 @@ def test_momenta_are_the_same_to_the_last_bit(case):
     [
         (MAPS[0], {"free:white": {"x": "row", "y": "col"}}),
         pytest.param(MAPS[2], {"free:white": {"y": ("row", "col")}}, marks=pytest.mark.slow),
-        (HOUSES[1], {"free:alpha_raw": {"county": ("row", "col")}}),
+        pytest.param(HOUSES[1], {"free:alpha_raw": {"county": ("row", "col")}}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

@@ -21,6 +21,7 @@ from ir.op import Strategy
 from ir.ops.particles import Paint, Read, ReadSlopes
 from ir.painter import XLA, Swarm
 from ir.place import Place
+from tests.examples import examples
 from tests.ops.cases import QUICK, Case, Planned
 
 backend = importlib.import_module("backend_cuda.lower")
@@ -136,6 +137,7 @@ def test_reproducible_values_of_any_magnitude_keep_their_digits():
         np.testing.assert_array_equal(np.asarray(run(*([v * scale for v in vs] for vs in (own, others)))), one * scale)
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_xla():
     axes = AXES["fine plane"]
     arrays, own, others, fields = case(axes, "float64")
@@ -208,8 +210,8 @@ def compiled(rank: int, method: str, painter: Any):
 
 
 @pytest.mark.parametrize("method", ["", "migrate"])
-@pytest.mark.parametrize("rank", [1, 2, 3])
-@settings(max_examples=6)
+@pytest.mark.parametrize("rank", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
+@settings(max_examples=examples(15))
 @given(seed=st.integers(0, 2**31), spread=st.sampled_from([0.1, 0.5, 0.9]), spoiled=st.booleans())
 def test_programs_on_a_mesh_say_the_same_with_either(rank, method, seed, spread, spoiled):
     rng = np.random.default_rng(seed)

@@ -84,6 +84,7 @@ def test_the_differences_of_pmpp_are_what_is_kept():
         np.testing.assert_allclose(x, numbers[name], rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", DIRECTIONS)
 def test_the_gradient_equals_our_own_differences(seed):
     """Along random directions, with steps so small that no particle passes the centre of a cell."""
