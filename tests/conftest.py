@@ -45,11 +45,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def xla_knows(flag: str) -> bool:
-    """Whether this XLA has a flag: it ends the process at one that it does not have, so its library is searched."""
+    """Whether this XLA has a flag: it ends the process at one that it does not have, so its library is searched.
+
+    For a text of its own: a name that is only reserved stands among others.
+    """
     for package in find_spec("jaxlib").submodule_search_locations:
         for library in Path(package).glob("libjax_common.*"):
             with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as image:
-                return image.find(flag.encode()) >= 0
+                return image.find(b"\0" + flag.encode() + b"\0") >= 0
     return False
 
 
