@@ -93,7 +93,8 @@ def test_log_density_gradient_and_noise_are_those_of_lax(case, native):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_few_draws_are_those_of_lax(case, native, monkeypatch):
-    """Through `run`: the sampler's sums and the model's collectives are one chain, and predictions follow."""
+    """Through `run`: the sampler's sums and the model's collectives are one chain, and predictions follow. To rounding:
+    XLA does not compile alike what stands between the calls of a whole sampler."""
     model, data = model_and_data(case.example)
     sizes, found = SIZES.get(case.example), {}
     plan = ppl.plan(model, data, mesh=case.mesh, machine=MACHINES[case.machine], pins=case.pins, sizes=sizes, chains=2)
@@ -104,4 +105,4 @@ def test_a_few_draws_are_those_of_lax(case, native, monkeypatch):
     for name in posterior.latents:
         ours, theirs = (found[word][name] for word in ("native", "lax"))
         assert np.isfinite(ours).all() and np.ptp(ours[:, -2:]) > 0
-        same(ours, theirs, case.example not in PARTICLES, name)
+        same(ours, theirs, exact=False, name=name)
