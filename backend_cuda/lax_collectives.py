@@ -44,6 +44,10 @@ class LaxCollectives:
         """`f` inside of such a trace, of a batch along an axis of all that it takes and gives."""
         return jax.vmap(f, axis, axis)
 
+    def batched(self, f: Callable[..., Any], in_axes: Sequence[int | None]) -> Callable[..., Any]:
+        """`jax.vmap` of an op's function that may call these."""
+        return jax.vmap(f, tuple(in_axes))
+
     def opened(self, blocks: Sequence[jax.Array]) -> LaxCollectives:
         """The collectives of a trace that begins, which take their turn after `blocks`; in one that has begun, self."""
         return self

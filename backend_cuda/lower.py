@@ -178,7 +178,7 @@ def compute(
     """A node's result blocks from operand blocks that lie in its strategy's layouts; what spills is still on them."""
     types, comm = tuple(v.type for v in node.results), comm or LAX
     split, renames = strategy.split, node.op.renames() | {old: new for new, old in node.op.follows().items()}
-    calls = strategy.method, comm.pass_on, comm.all_reduce, painter
+    calls = strategy.method, comm.pass_on, comm.all_reduce, painter, comm.batched
     place = Place(node.types, types, split, plan.mesh, renames, reproducible, *calls)
     beyond = {(i, m.source): 2 * m.width for i, m in node.op.spills(node.types, strategy)}
     with jax.named_scope(node.op.name):

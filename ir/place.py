@@ -23,7 +23,8 @@ class Place:
     every offset is the integer 0, and no mesh is needed. `reproducible`: sums have the same bits on every mesh.
     `method` is the strategy's. `exchange(left, right, axes, parts)` hands arrays to the neighbours along axes and gives
     those that they hand on: what `Op.passes` declares goes through it. `all_reduce(x, axes, kind)` is that of
-    reproducible sums, by default `jax.lax`'s. `painter` paints and reads particles.
+    reproducible sums, by default `jax.lax`'s. `painter` paints and reads particles. `vmap(f, in_axes)` is `jax.vmap` of
+    what may exchange.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Place:
         exchange: Callable[[Any, Any, Axes, int], tuple[Any, Any]] | None = None,
         all_reduce: AllReduce = lax_all_reduce,
         painter: Painter = XLA,
+        vmap: Callable[..., Callable[..., Any]] = jax.vmap,
     ):
         self.operands, self.results, self.mesh = tuple(operands), tuple(results), mesh or Mesh()
         self.sizes = {d.name: d.size for t in (*operands, *results) for d in t.dims}
         self.split, self.reproducible = dict(split or {}), reproducible
         self.method, self.exchange, self.all_reduce, self.painter = method, exchange, all_reduce, painter
+        self.vmap = vmap
         for old, new in (renames or {}).items():
             if old in self.split:
                 self.split[new] = self.split[old]

@@ -66,6 +66,18 @@ class NativeCollectives(LaxCollectives):
     def resume(self, carried: Sequence[jax.Array]) -> None:
         (self.token,) = carried
 
+    def batched(self, f: Callable[..., Any], in_axes: Sequence[int | None]) -> Callable[..., Any]:
+        # The calls of a batch are one, and so is the token: it goes in and comes out beside it.
+        def one(token: jax.Array, *args: Any) -> Any:
+            self.token = token
+            return f(*args), self._token()
+
+        def run(*args: Any) -> Any:
+            made, self.token = jax.vmap(one, (None, *in_axes), (0, None))(self._token(), *args)
+            return made
+
+        return run
+
     def all_reduce(self, x: jax.Array, axes: Axes, kind: str) -> jax.Array:
         comm = self.binding.communicator(axes) if self._gives("all_reduce", axes, x.nbytes) else None
         if comm is None or x.dtype.name not in REDUCED or x.nbytes > min(SMALL_SUM, comm.slot_bytes):

@@ -278,7 +278,7 @@ class Particles(Op):
             arrays.append(align(b, t.names, (*(d.name for d in batch if d.name in t), *own)))
         f = lambda *xs: self.one(place, *xs)  # noqa: E731
         for d in reversed(batch):
-            f = jax.vmap(f, in_axes=tuple(0 if d.name in t else None for t in place.operands))
+            f = place.vmap(f, tuple(0 if d.name in t else None for t in place.operands))
         made = f(*arrays)
         return tuple(made)
 

@@ -345,3 +345,20 @@ def test_results_that_leave_the_caches_are_whole_where_lines_are_shared(rest):
     x = stack("row=2", (4, 2 * rest[0], rest[1]))
     body = lambda comm, x: comm.all_to_all(comm.all_to_all(x, ("row",), 0, 1) + 1, ("row",), 1, 0)  # noqa: E731
     assert same(body, "row=2", x).nbytes // 2 > 4 << 20
+
+
+def test_calls_inside_a_batched_function_are_one_in_the_chain():
+    """As ops on particles hand on buffers, over several chains."""
+
+    def body(comm, x):
+        def one(row, scale):
+            left, right = comm.pass_on(row, row * scale, ("row",), 2)
+            return left + 2 * right
+
+        y = comm.batched(one, (0, None))(x, x[0, 0])
+        return y, comm.all_reduce(jnp.sum(y).reshape(1), ("row",), "sum")
+
+    x = stack("row=2", (5, 3, 4))
+    same(body, "row=2", x)
+    text = program(body, NativeCollectives(binding("row=2")), "row=2", 1).lower(x).as_text()
+    assert text.count("@meshbayes_exchange(") == 1
