@@ -7,7 +7,9 @@ layouts are the business of `reshard`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -22,6 +24,22 @@ from .halo import Edge, cut_halo, cut_spill, join_halo, join_spill
 
 Resharding = tuple[Move, Layout, Layout]
 """A move with the layouts before and after it."""
+
+_apart: ContextVar[bool] = ContextVar("apart", default=False)
+
+
+@contextmanager
+def apart(devices: jax.sharding.Mesh, axes: Axes) -> Iterator[None]:
+    """Where devices along `axes` may be in different rounds of a loop, as those of chains that are split over them are.
+
+    In what is traced here, only devices that hand each other something wait for each other. XLA:CPU lets all devices of
+    a program meet in a permute, whoever its pairs are (JAX 0.10): there a gather stands in for it.
+    """
+    before = _apart.set(bool(axes) and devices.devices.flat[0].platform == "cpu")
+    try:
+        yield
+    finally:
+        _apart.reset(before)
 
 
 class LaxCollectives:
@@ -92,7 +110,7 @@ class LaxCollectives:
     def permute(self, x: jax.Array, axes: Axes, pairs: Sequence[tuple[int, int]]) -> jax.Array:
         """The block of the device that sends to this one. Devices along `axes`, which stand in the order of the mesh,
         are numbered with the first axis major; `pairs` are (sender, receiver)."""
-        return jax.lax.ppermute(x, axes, list(pairs))
+        return _permuted(x, axes, pairs)
 
     def halo(self, x: jax.Array, *edges: Edge) -> jax.Array:
         """The block extended on both sides by its neighbours' edges, along several dims with corners."""
@@ -127,9 +145,21 @@ def _from_neighbours(
     """What the left neighbour has as `last`, and the right one as `first`; zeros beyond the ends of what is no ring."""
     rank, axes = mesh_ranks(axes), tuple(a for a in _mesh_order() if a in axes)
     on = [(rank[i], rank[(i + 1) % parts]) for i in range(parts if periodic else parts - 1)]
-    left = jax.lax.ppermute(last, axes, on)
-    right = jax.lax.ppermute(first, axes, [(there, here) for here, there in on])
+    left = _permuted(last, axes, on)
+    right = _permuted(first, axes, [(there, here) for here, there in on])
     return left, right
+
+
+def _permuted(x: jax.Array, axes: Axes, pairs: Sequence[tuple[int, int]]) -> jax.Array:
+    """`jax.lax.ppermute`; in a trace that is `apart` each device takes its sender's part of a gather instead."""
+    if not _apart.get():
+        return jax.lax.ppermute(x, axes, list(pairs))
+    sender = np.full(math.prod(jax.lax.axis_size(a) for a in axes), -1, np.int32)
+    for here, there in pairs:
+        sender[there] = here
+    mine = jnp.asarray(sender)[jax.lax.axis_index(axes)]
+    found = jax.lax.all_gather(x, axes)[jnp.maximum(mine, 0)]
+    return found if (sender >= 0).all() else jnp.where(mine >= 0, found, jnp.zeros((), x.dtype))
 
 
 def mesh_ranks(axes: Axes) -> list[int]:

@@ -257,7 +257,8 @@ class Engine:
         information = None
         if self.metric is not None:
             information = Information(coordinate_space(self.metric, self.space, site_of), parts)
-        block = self._method(target, information).advance(words, state.inner, schedule, limit, collect)
+        with backend.apart(self.gradient.devices, self.space.chain_axes):
+            block = self._method(target, information).advance(words, state.inner, schedule, limit, collect)
         return block._replace(state=Held(block.state, state.held), needs=watch.read(needs))
 
     def _counts(self) -> list[int]:

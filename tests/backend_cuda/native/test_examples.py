@@ -90,15 +90,12 @@ def test_log_density_gradient_and_noise_are_those_of_lax(case, native):
     assert drawn and all(np.any(x != 0) for x in drawn.values())
 
 
-# Samplers of particles on virtual devices may come to a stand with jax.lax (XLA:CPU of JAX 0.10.2, where permutes have
-# no order), not with ours.
-CHAINS = [c for c in CASES if c.example not in PARTICLES]
 SEEDS = {("radon", "row=2,col=2"): 5}
 """Where with seed 2 a step that is not adapted yet makes other decisions of starts that differ in the last bit."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CHAINS, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_few_draws_are_those_of_lax(case, native, monkeypatch):
     """Through `run`: the sampler's sums and the model's collectives are one chain, and predictions follow. To rounding:
     XLA does not compile alike what stands between the calls of a whole sampler."""
