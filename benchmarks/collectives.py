@@ -68,8 +68,8 @@ def program(comm: LaxCollectives, step: Step, mesh: jax.sharding.Mesh, calls: in
 
 
 def cases(ranks: int, quick: bool) -> list[tuple[str, Step, tuple[int, ...], int, int]]:
-    """Name, step, block, steps in a scan, collectives in a step. All steps share the copy that a scan takes, and the new
-    pages of its buffers: among 20 transposes of 8 MiB these were a fifth of the time."""
+    """Name, step, block, steps in a scan, collectives in a step. All steps share the copy that a scan takes, and new
+    pages for its buffers: among 20 transposes of 8 MiB these were a fifth of the time."""
     found: list[tuple[str, Step, tuple[int, ...], int, int]] = [("all-reduce of a scalar", scalar, (1,), 100, 1)]
     for kib in (32, 8192) if quick else (32, 512, 8192):
         shape = (ranks * 4, ranks, kib * 256 // (4 * ranks**2))
