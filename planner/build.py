@@ -10,8 +10,8 @@ such a node may also be absent, and each of its consumers chooses between the ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -19,19 +19,18 @@ import numpy as np
 
 from ir.column import Column
 from ir.dims import TensorType
-from ir.errors import InternalError
 from ir.graph import Node, Program, Value
-from ir.layout import WHOLE, Axes, Layout
+from ir.layout import Axes, Layout
 from ir.op import Op
 from ir.plan import Plan
 
+from .build_stars import Collected, Made, Wanted, region_operands
 from .candidates import ABSENT, Candidate, Candidates, Chains, Ways
 from .cost import made_anew, trips_of
 from .fusion import Fusion
-from .memory import is_packed, staging_slots
 from .reshard import Reshards
 from .schedule import Schedule
-from .solve.network import Network, Star, Variable
+from .solve.network import Network, Variable
 from .stars import Stars
 
 Filter = Callable[[Value, Layout], bool]
@@ -44,26 +43,6 @@ class Impossible(Exception):
     def __init__(self, value: Value, node: Node | None):
         super().__init__(value.name)
         self.value, self.node = value, node
-
-
-@dataclass
-class _Wanted:
-    variable: int
-    layouts: Column
-    """Tuples of layouts."""
-    consumer: str
-
-
-@dataclass
-class _Made:
-    """A value whose star is being collected."""
-
-    value: Value
-    source: int
-    layouts: Column
-    """By state of the source; None where it is absent."""
-    trips: int
-    wanted: list[_Wanted] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -101,7 +80,7 @@ class Builder:
     inputs: dict[int, list[Value]] = field(default_factory=dict)
     outputs: dict[str, int] = field(default_factory=dict)
     """The variable that holds each output's layout, by the name that `Plan.outputs` uses."""
-    made: dict[str, _Made] = field(default_factory=dict)
+    made: dict[str, Made] = field(default_factory=dict)
     second: Mapping[str, Value] = field(default_factory=dict)
     """The second copies, with what they are copies of."""
     inlined: set[str] = field(default_factory=set)
@@ -156,63 +135,7 @@ class Builder:
             self._input(i.value, 1)
         self._body(program, 1)
         self._outputs(program, "")
-        schedule = Schedule.of(program, self.platform)
-        stars = [star for m in self.made.values() for star in self._stars(m, schedule)]
-        stars += [self._packed(name, *packed) for name, packed in schedule.packed.items()]
-        stars += [self._room(variable, node, schedule) for variable, node in self._reaching()]
-        if self.copies:
-            held = {i.name for i in program.inputs_of("latent")}
-            stars += [self._sampler(s, schedule) for s in stars if s.value.name in held]
-        stars += self._slots(schedule)
-        return Network(self.variables, stars)
-
-    def _packed(self, name: str, node: Node, index: int, life: tuple[int, int]) -> Star:
-        """The memory of what a node packs of one of its operands."""
-        if node.op.regions():
-            inner = self.made[_region_operands(node)[index].name]
-            variable, layouts = inner.source, inner.layouts
-        else:
-            variable = next(v for v, n in self.nodes.items() if n.key == node.key)
-            states = self.variables[variable].states
-            packs = [c is not ABSENT and is_packed(node, index, c.strategy) for c in states]
-            layouts = Column.of(c.wants[index] if p else None for c, p in zip(states, packs, strict=True))
-        value = Value(f"packed:{name}", node.types[index])
-        return replace(self.stars.of(value, self._one(layouts), []), value=value, source=variable, life=life)
-
-    def _reaching(self) -> Iterator[tuple[int, Node]]:
-        """The variables of nodes whose blocks touch what lies beyond their edges."""
-        return ((v, n) for v, n in self.nodes.items() if n.op.reaches(n.types))
-
-    def _room(self, variable: int, node: Node, schedule: Schedule) -> Star:
-        """The memory of what a node holds beside its blocks while it runs."""
-        mesh, states = self.candidates.costs.mesh, self.variables[variable].states
-        rooms = [0.0 if c is ABSENT else node.op.room(node.types, c.strategy, mesh) for c in states]
-        sizes, labels = np.unique(rooms, return_inverse=True)
-        free, sizes = self.stars.alike(np.zeros((len(sizes), len(sizes)))), self.stars.alike(sizes)
-        value = Value(f"room:{node.key}", node.results[0].type)
-        whole = [WHOLE] * len(sizes)
-        return Star(value, variable, labels, whole, free, free, life=schedule.at[node.key], bytes=sizes, scratch=free)
-
-    def _sampler(self, star: Star, schedule: Schedule) -> Star:
-        """The memory of a sampler's vectors, which lie as the latents do."""
-        life = (0, schedule.steps - 1)
-        return replace(
-            star,
-            value=Value(f"sampler:{star.value.name}", star.value.type),
-            uses=[],
-            life=life,
-            stored=True,
-            bytes=self.copies * star.bytes,
-        )
-
-    def _slots(self, schedule: Schedule) -> Iterator[Star]:
-        """The memory of the staging slots of hand-written collectives, whatever is chosen."""
-        size = staging_slots(self.candidates.costs.native, self.platform)
-        if size and self.variables:
-            labels = np.zeros(len(self.variables[0].states), int)
-            free, sizes = self.stars.alike(np.zeros((1, 1))), self.stars.alike(np.array([float(size)]))
-            value, life = Value("slots", TensorType()), (0, schedule.steps - 1)
-            yield Star(value, 0, labels, [WHOLE], free, free, life=life, bytes=sizes, scratch=free)
+        return Network(self.variables, Collected(self, Schedule.of(program, self.platform)).stars(program))
 
     def _variable(self, name: str, states: list, cost: Sequence[float] | np.ndarray, tie: Sequence[float] | np.ndarray):
         self.variables.append(Variable(name, states, np.array(cost, float), np.array(tie, float)))
@@ -225,16 +148,16 @@ class Builder:
         states = [x for x in self._layouts(value) if self.allow(value, x)]
         if not states:
             raise Impossible(value, None)
-        column = self._one(Column.of(states))
+        column = self.one(Column.of(states))
         variable = self._variable(value.name, states, [0.0] * len(states), self._ties(value, column))
-        self.made[value.name] = _Made(value, variable, column, trips)
+        self.made[value.name] = Made(value, variable, column, trips)
         self.inputs[variable] = [value]
         return variable
 
     def _want(self, value: Value, variable: int, layouts: Column, consumer: str) -> None:
-        self.made[value.name].wanted.append(_Wanted(variable, self._one(layouts), consumer))
+        self.made[value.name].wanted.append(Wanted(variable, self.one(layouts), consumer))
 
-    def _one(self, column: Column) -> Column:
+    def one(self, column: Column) -> Column:
         """The one column that equals this one."""
         if id(column) not in self.same:
             one = self.columns.setdefault((column.distinct, column.at.tobytes()), column)
@@ -261,7 +184,7 @@ class Builder:
                 wants = Column.of(w if a else () for a, w in zip(again, wants, strict=True))
             self._want(value, variable, wants, node.key)
         for value, leaves in zip(node.results, found.leaves, strict=True):
-            self.made[value.name] = _Made(value, variable, leaves, trips)
+            self.made[value.name] = Made(value, variable, leaves, trips)
 
     def _choices(self, node: Node) -> _Choices:
         """The states of a node with what they imply; those that the pins leave."""
@@ -286,8 +209,8 @@ class Builder:
         wants = []
         for operand in dict.fromkeys(which):
             at = [column for column, first in zip(ways.wants, which, strict=True) if first == operand]
-            wants.append(self._one(at[0].each(_set) if len(at) == 1 else Column.of(map(_set, zip(*at, strict=True)))))
-        leaves = tuple(map(self._one, ways.leaves))
+            wants.append(self.one(at[0].each(_set) if len(at) == 1 else Column.of(map(_set, zip(*at, strict=True)))))
+        leaves = tuple(map(self.one, ways.leaves))
         tie = np.zeros(len(ways.candidates))
         for value, column in zip(node.results, leaves, strict=True):
             tie += self._ties(value, column)
@@ -323,7 +246,7 @@ class Builder:
         inner = trips * trips_of(node)
         fed = [
             (outer, self._input(value, inner))
-            for outer, value in zip(node.operands, _region_operands(node), strict=True)
+            for outer, value in zip(node.operands, region_operands(node), strict=True)
         ]
         self._body(region, inner)
         self._outputs(region, f"{region.name}:")
@@ -339,7 +262,7 @@ class Builder:
                     raise Impossible(value, node)
                 self._narrow(variable, keep)
                 states = self.variables[variable].states
-            self.made[value.name] = _Made(value, variable, self._one(Column.of(states)), trips)
+            self.made[value.name] = Made(value, variable, self.one(Column.of(states)), trips)
             self.inputs.setdefault(variable, []).append(value)
 
     def _narrow(self, variable: int, keep: list[int]) -> None:
@@ -348,10 +271,10 @@ class Builder:
         self.variables[variable] = Variable(v.name, [v.states[s] for s in keep], v.cost[keep], v.tie[keep])
         for made in self.made.values():
             if made.source == variable:
-                made.layouts = self._one(made.layouts.take(keep))
+                made.layouts = self.one(made.layouts.take(keep))
             for wanted in made.wanted:
                 if wanted.variable == variable:
-                    wanted.layouts = self._one(wanted.layouts.take(keep))
+                    wanted.layouts = self.one(wanted.layouts.take(keep))
 
     def _outputs(self, program: Program, prefix: str) -> None:
         for name, value in program.outputs:
@@ -361,7 +284,7 @@ class Builder:
                 states = [x for x in self._layouts(value) if self.fixed.get(prefix + name, x) == x]
                 if not states:
                     raise Impossible(value, None)
-                tie = self._ties(value, self._one(Column.of(states)))
+                tie = self._ties(value, self.one(Column.of(states)))
                 variable = self._variable(f"output {prefix}{name}", states, [0.0] * len(states), tie)
             self.outputs[prefix + name] = variable
             self._want(value, variable, self._each(variable), f"output {prefix}{name}")
@@ -369,69 +292,6 @@ class Builder:
     def _each(self, variable: int) -> Column:
         """What an input or output wants: the layout that its state is."""
         return Column.of((x,) for x in self.variables[variable].states)
-
-    def _stars(self, made: _Made, schedule: Schedule) -> Iterator[Star]:
-        """The star of a value, and further ones for memory that it has or has not by layout and step."""
-        star = self._star(made, schedule)
-        yield star
-        for n, life in enumerate(schedule.idle.get(made.value.name, ())):
-            yield replace(star, value=Value(f"kept free {n}:{made.value.name}", made.value.type), uses=[], life=life)
-        if made.value.name in schedule.going:
-            yield self._read(made, star, schedule)
-
-    def _read(self, made: _Made, star: Star, schedule: Schedule) -> Star:
-        """The memory of what the one reader of a value holds when it runs: the value itself, or a copy instead.
-
-        A transform that is joined with the one before reads nothing where it wants no move.
-        """
-        (wanted,), (use,) = made.wanted, star.uses
-        value, last = Value(f"read:{made.value.name}", made.value.type), schedule.life[made.value.name][1]
-        if made.value.name not in schedule.joined:
-            read = self.stars.of(value, self._one(wanted.layouts.each(lambda layouts: layouts[0])), [])
-            return replace(read, value=value, source=wanted.variable, life=(last, last))
-        nothing = self.stars.alike(np.zeros_like(star.price))
-        return replace(
-            star,
-            value=value,
-            stored=False,
-            life=(last, last),
-            price=nothing,
-            ties=nothing,
-            scratch=nothing,
-            uses=[replace(use, time=(last, last))],
-        )
-
-    def _star(self, made: _Made, schedule: Schedule) -> Star:
-        uses = [w for w in made.wanted if w.variable != made.source]
-        for w in made.wanted:
-            if w.variable == made.source and tuple(w.layouts) != tuple((x,) for x in made.layouts):
-                raise InternalError(f"{made.value} is tied to itself in another layout")
-        stored, going = schedule.stored[made.value.name], made.value.name in schedule.going
-        alike = self.stars.of(made.value, made.layouts, [w.layouts for w in uses], stored, going)
-        return replace(
-            alike,
-            value=made.value,
-            source=made.source,
-            price=alike.price if made.trips == 1 else made.trips * alike.price,
-            life=self._life(made.value, schedule),
-            stored=stored,
-            uses=[
-                replace(u, variable=w.variable, time=self._time(w.consumer, made.value, schedule))
-                for u, w in zip(alike.uses, uses, strict=True)
-            ],
-        )
-
-    def _life(self, value: Value, schedule: Schedule) -> tuple[int, int]:
-        """From where the value is made to its last sure consumer; a second copy has none."""
-        first, last = schedule.life[value.name]
-        if value.name in schedule.going:  # `_read` has the rest
-            return first, last - 1
-        return (first, first) if value.name in self.second else (first, max(first, schedule.sure[value.name]))
-
-    def _time(self, consumer: str, value: Value, schedule: Schedule) -> tuple[int, int]:
-        """From when to when a consumer holds its copy, apart from what `_read` has."""
-        first, last = schedule.reading(consumer, value.name)
-        return (first, last - 1) if value.name in schedule.going else (first, last)
 
     def without_idle(self, states: Sequence[int] | np.ndarray) -> np.ndarray:
         """The states without second copies that nothing takes."""
@@ -498,7 +358,3 @@ def _set(layouts: Layout | tuple[Layout, ...] | None) -> tuple[Layout, ...]:
     if layouts is None:
         return ()
     return (layouts,) if isinstance(layouts, Layout) else tuple(dict.fromkeys(x for x in layouts if x is not None))
-
-
-def _region_operands(node: Node) -> tuple[Value, ...]:
-    return node.op.region_operands()  # type: ignore[attr-defined]
