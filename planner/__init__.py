@@ -15,7 +15,18 @@ from .machine import Machine
 from .make import make_plan
 from .memory import peak_bytes
 from .meshes import MeshSearch, mesh_shapes, search_mesh
-from .orders import Ban, Order, Pin, Preference, parse_ban, parse_order, parse_pin, parse_preference, read_margin
+from .orders import (
+    Ban,
+    Order,
+    Pin,
+    Preference,
+    parse_ban,
+    parse_order,
+    parse_pin,
+    parse_preference,
+    read_margin,
+    without_chains,
+)
 from .plan_file import PlanFile, layout_text, parse_layout, parse_plan, read_plan_file, write_plan
 from .recompute import Again
 from .show import Prices, as_json, dot_text, format_plan, html_page, mermaid_text, print_plan, write_html
@@ -74,6 +85,7 @@ __all__ = [
     "read_plan_file",
     "search_mesh",
     "where",
+    "without_chains",
     "write_html",
     "write_plan",
     "write_whole",

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ir.dims import CHAIN
@@ -138,6 +138,18 @@ class Unsatisfiable(Diagnostic):
 
     def __init__(self, message: str, **rest: Any):
         super().__init__("plan", message, **rest)
+
+
+def without_chains(orders: Iterable[Order | str]) -> tuple[Order, ...]:
+    """What orders say of a program without a chain dim: pins and preferences of other dims, and bans of these alone."""
+    found: list[Order] = []
+    for order in map(parse_order, orders):
+        pin = order.pin
+        rest = replace(pin, split=tuple(part for part in pin.split if part[0] != CHAIN))
+        if pin.is_chain or (rest != pin and (isinstance(order, Ban) or not (rest.split or rest.whole))):
+            continue
+        found.append(rest if isinstance(order, Pin) else replace(order, pin=rest))
+    return tuple(found)
 
 
 def _axes(text: str) -> Axes:

@@ -89,7 +89,8 @@ class Posterior:
             programs = self._open_gradients
             if chains is not None:
                 programs = [verify(batch(program, chains)) for program in programs]
-            request = dataclasses.replace(self.request, copies=copies)
+            asked = self.request if chains is not None else self.request.without_chains()
+            request = dataclasses.replace(asked, copies=copies)
             program, plan = request.fastest(programs)
             self._gradients[key] = Executable(program, plan, self.devices, reproducible)
         return self._gradients[key]

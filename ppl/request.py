@@ -69,6 +69,10 @@ class PlanRequest:
         machine = dataclasses.replace(machine, collectives=mode())
         return cls(mesh, machine, memory, tuple(found), recompute=recompute)
 
+    def without_chains(self) -> PlanRequest:
+        """The same for a program of one chain, without a dim for it."""
+        return dataclasses.replace(self, pins=planner.without_chains(self.pins))
+
     def solve(
         self,
         program: Program,

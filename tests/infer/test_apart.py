@@ -71,6 +71,17 @@ def test_a_sampler_of_split_chains_has_no_permute(over):
         assert ("collective_permute" in engine.lowered().as_text()) is has
 
 
+@pytest.mark.parametrize("pins", [["f:x=row,chain=col"], ["chain:col", "f:x=row"]])
+def test_one_density_asks_for_no_chains(pins):
+    plan = ppl.plan(MODEL, DATA, mesh="row=2,col=2", pins=pins, chains=2)
+    posterior, at = ppl.compile(MODEL, DATA, plan=plan), {"f": np.linspace(-1, 1, 16, dtype=np.float32)}
+    value, gradient = posterior.value_and_gradient(at)
+    assert posterior.gradient_program().plan.layouts["f"].axes("x") == ("row",)
+    alone, slope = ppl.compile(MODEL, DATA).value_and_gradient(at)
+    np.testing.assert_allclose(value, alone, rtol=1e-6)
+    np.testing.assert_allclose(gradient["f"], slope["f"], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_chains_of_a_split_field_go_on_without_each_other(over):
     """Trees of NUTS differ in size. The draws are those of chains that wait for each other."""

@@ -10,7 +10,7 @@ from ir.layout import Layout
 from ir.mesh import Mesh
 from ir.ops.reduce import Sum
 from ir.verify import verify_plan
-from planner import Machine, Pin, alternatives, format_plan, make_plan, parse_order, parse_pin
+from planner import Machine, Pin, alternatives, format_plan, make_plan, parse_order, parse_pin, without_chains
 from tests.planner.programs import call, fourier, regression, tensor, two_products
 
 H100 = Machine.load("h100x8")
@@ -45,6 +45,13 @@ MESH = Mesh.parse("row=4,col=2")
 def test_orders_are_read_and_printed(text, printed):
     assert str(parse_order(text)) == printed
     assert parse_order(printed) == parse_order(text)
+
+
+def test_orders_for_a_program_without_chains():
+    said = ["chain:row", "ban chain:whole", "f:chain=row", "f:chain=row,x=col", "ban f:chain=row", "ban f:x=row",
+            "prefer f:chain=row,y=col", "f:chain/row, x/col", "f:x=col"]  # fmt: skip
+    left = ["f:x=col", "ban f:x=row", "prefer f:y=col,within=0.05", "f:x/col", "f:x=col"]
+    assert [str(order) for order in without_chains(said)] == left
 
 
 def test_pins_from_python():
