@@ -99,7 +99,7 @@ def run(
         extra = setup.after.types() if setup.after else {}
         shown = 1 if options.pooled else options.chains
         record = Record(posterior, setup.kept, extra, shown, options, out, int(seed))
-        record.notes += _notes(posterior, options, reasons)
+        record.notes += _notes(posterior, options, reasons) + _not_native(setup.engines)
         if setup.engines[-1].packing.parts:
             record.notes += slow_loops(gradient.devices)
         spectra = setup.engines[-1].spectra
@@ -156,6 +156,12 @@ def _notes(posterior: Posterior, options: Common, reasons: str | None) -> list[s
         still = [n for n in posterior.latents if n not in last.only]
         found += [f"{', '.join(still)} stayed in place: the last stage moves only {', '.join(last.only)}"] * bool(still)
     return found
+
+
+def _not_native(engines: Sequence[Engine]) -> list[str]:
+    """Which stages leave their collectives to `jax.lax`, whatever was planned or asked for."""
+    names = [e.options.name for e in engines if e.options.forward and e.gradient.collectives is not backend.LAX]
+    return [f"{n} takes forward derivatives, which native collectives do not have: it ran on jax.lax's" for n in names]
 
 
 def _strained(state: Any, options: Common) -> list[str]:

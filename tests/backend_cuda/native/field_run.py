@@ -49,6 +49,7 @@ def main(mesh: str, pin: str, sampler: str, out: str, rank: str = "0", processes
     found |= {name: result[name] for name in ("amp", "white")}
     value, gradient = posterior.value_and_gradient({"amp": np.float32(0.3), "white": seen})
     found |= {"value": np.array(value)} | {f"grad:{name}": x for name, x in gradient.items()}
+    found["notes"] = np.array(result.notes, dtype=str)
     np.savez(out, **found)  # type: ignore[arg-type]
 
 

@@ -85,6 +85,7 @@ def test_two_processes_draw_what_one_process_draws_on_two_devices(tmp_path):
 def test_programs_that_take_forward_derivatives_use_lax_throughout(tmp_path):
     ours = run("row=2,col=2", "x=row,y=col", "laplace", "native", tmp_path / "native.npz")
     assert ours["native"] == 0 and ours["xla"] > 5
+    assert any("laplace takes forward derivatives" in note for note in ours["notes"])
 
 
 def test_one_process_takes_native_collectives_when_asked_to(monkeypatch):
