@@ -4,7 +4,7 @@ from .lax_collectives import LAX, LaxCollectives, apart
 from .lower import lower
 from .native import collectives_of, painter_of
 from .options import compiler_options, hasty_options, quick_options
-from .spmd import device_mesh, gather, spec, spmd, store, stored_shape, to_host
+from .spmd import device_mesh, gather, on_cpu, spec, spmd, store, stored_shape, to_host
 
 __all__ = [
     "LAX",
@@ -16,6 +16,7 @@ __all__ = [
     "gather",
     "hasty_options",
     "lower",
+    "on_cpu",
     "painter_of",
     "quick_options",
     "spec",

@@ -21,6 +21,7 @@ from ir.layout import Axes, Layout, Move
 from ir.mesh import Mesh
 
 from .halo import Edge, cut_halo, cut_spill, join_halo, join_spill
+from .spmd import on_cpu
 
 Resharding = tuple[Move, Layout, Layout]
 """A move with the layouts before and after it."""
@@ -35,7 +36,7 @@ def apart(devices: jax.sharding.Mesh, axes: Axes) -> Iterator[None]:
     In what is traced here, only devices that hand each other something wait for each other. XLA:CPU lets all devices of
     a program meet in a permute, whoever its pairs are (JAX 0.10): there a gather stands in for it.
     """
-    before = _apart.set(bool(axes) and devices.devices.flat[0].platform == "cpu")
+    before = _apart.set(bool(axes) and on_cpu(devices))
     try:
         yield
     finally:

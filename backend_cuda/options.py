@@ -10,6 +10,8 @@ import jax
 from ir.graph import Program
 from ir.plan import Plan
 
+from .spmd import on_cpu
+
 LARGE = 64e6
 """Bytes per device from which on memory counts for more than running small kernels side by side."""
 
@@ -19,16 +21,14 @@ def compiler_options(plan: Plan, devices: jax.sharding.Mesh) -> dict[str, str]:
 
     By default XLA:CPU runs whatever is ready, which takes up to a quarter more memory. `planner.order` tells the order.
     """
-    on_cpu = devices.devices.flat[0].platform == "cpu"
     large = plan.prediction is None or plan.prediction.peak_bytes >= LARGE
-    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if on_cpu and large else {}
+    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if on_cpu(devices) and large else {}
 
 
 def quick_options(devices: jax.sharding.Mesh) -> dict[str, bool]:
     """Options for programs of many tiny kernels: on CPUs, XLA's older emitter compiles them in 55 % of the time, and
     they run 8 % slower (eight schools by NUTS, JAX 0.10). Empty where this XLA does not know the older emitter."""
-    on_cpu = devices.devices.flat[0].platform == "cpu"
-    return {_OLD_EMITTER: False} if on_cpu and _is_known(_OLD_EMITTER) else {}
+    return {_OLD_EMITTER: False} if on_cpu(devices) and _is_known(_OLD_EMITTER) else {}
 
 
 def hasty_options(program: Program, plan: Plan, devices: jax.sharding.Mesh) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def hasty_options(program: Program, plan: Plan, devices: jax.sharding.Mesh) -> d
     """
     types = [v.type for n in program.walk() for v in n.results] + [i.type for i in program.inputs]
     small = max((t.size * t.itemsize for t in types), default=0) < LARGE / 64
-    if devices.devices.flat[0].platform != "cpu" or not small:
+    if not on_cpu(devices) or not small:
         return dict(compiler_options(plan, devices))
     return {
         **quick_options(devices),

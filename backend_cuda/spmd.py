@@ -32,6 +32,10 @@ def device_mesh(mesh: Mesh, devices: Sequence[Any] | None = None) -> jax.shardin
     return jax.sharding.Mesh(grid, names, axis_types=(AxisType.Auto,) * len(names))
 
 
+def on_cpu(devices: jax.sharding.Mesh) -> bool:
+    return devices.devices.flat[0].platform == "cpu"
+
+
 def spec(t: TensorType, layout: Layout) -> PartitionSpec:
     """Which mesh axes split each array axis."""
     return PartitionSpec(
@@ -84,4 +88,4 @@ def spmd(
     return jax.shard_map(f, mesh=devices, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
-__all__ = ["device_mesh", "gather", "jnp", "spec", "spmd", "store", "stored_shape", "to_host"]
+__all__ = ["device_mesh", "gather", "jnp", "on_cpu", "spec", "spmd", "store", "stored_shape", "to_host"]

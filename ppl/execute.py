@@ -96,7 +96,7 @@ class Executable:
                 a if isinstance(a := arrays[i.name], jax.Array) else self.store(i.name, a) for i in self.program.inputs
             ]
             made = (self.hasty if hasty else self.jitted)(*args)
-        if self.devices.size > 1 and self.devices.devices.flat[0].platform == "cpu":
+        if self.devices.size > 1 and backend.on_cpu(self.devices):
             # Where executions of several devices queue, XLA:CPU comes to a stand, whoever's collectives they have: a
             # device whose queue is full (32) does not start what the others are in and wait for it.
             jax.block_until_ready(made)

@@ -11,6 +11,7 @@ from ir.native import Native, mode
 from ir.painter import Painter
 
 from ..lax_collectives import LAX, LaxCollectives
+from ..spmd import on_cpu
 from .collectives import Rules
 from .communicator import Binding, bind
 from .in_turn import InTurn
@@ -51,4 +52,4 @@ def _choose(mesh: jax.sharding.Mesh, wanted: str, rules: Rules) -> LaxCollective
 
 def painter_of(mesh: jax.sharding.Mesh) -> Painter:
     """What paints and reads particles on the devices of a mesh: our kernels where `library` has them, else XLA."""
-    return NativePainter("cpu" if mesh.devices.flat[0].platform == "cpu" else "gpu")
+    return NativePainter("cpu" if on_cpu(mesh) else "gpu")

@@ -25,6 +25,7 @@ import numpy as np
 from ir.errors import Diagnostic, InternalError
 from ir.native import MODE, SLOT_BYTES, mode
 
+from ..spmd import on_cpu
 from .build import Library, library
 from .rounds import PIECE_BYTES
 from .schedule import MAX_RANKS
@@ -166,11 +167,11 @@ class Binding:
                 made.unlink(name)  # all have it mapped, or nobody will: nothing stays, even if a process dies now
         self._together(f"{key}/probe", segments[0].probe)
         self.segments.append(segments[0])
-        platform = "cpu" if self.mesh.devices.flat[0].platform == "cpu" else "gpu"
+        platform = "cpu" if on_cpu(self.mesh) else "gpu"
         return Communicator(axes, groups.shape[1], segments[0].handle, self.slot_bytes, PIECE_BYTES[platform])
 
     def _segments(self) -> Segments:
-        if self.mesh.devices.flat[0].platform == "cpu":
+        if on_cpu(self.mesh):
             return HostSegments(self.library, self.slot_bytes, self.seconds)
         devices = enumerate(self.mesh.devices.flat)
         mine = {i: d.local_hardware_id for i, d in devices if d.process_index == jax.process_index()}
@@ -190,8 +191,9 @@ class Binding:
         return [made for made, _ in found]
 
     def _remedy(self) -> str:
-        on_cpu = self.mesh.devices.flat[0].platform == "cpu"
-        return "a larger /dev/shm" if on_cpu else "GPUs that reach each other's memory (nvidia-smi topo -p2p r)"
+        return (
+            "a larger /dev/shm" if on_cpu(self.mesh) else "GPUs that reach each other's memory (nvidia-smi topo -p2p r)"
+        )
 
     def rebind(self) -> None:
         """Makes communicators usable again after a collective failed. All processes call it; none runs a program."""

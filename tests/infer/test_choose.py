@@ -9,7 +9,7 @@ from ppl.infer.choose import expand, resolve, suggest
 from ppl.infer.written import Call
 from ppl.posterior import Posterior
 from ppl.request import PlanRequest
-from tests.ppl.error_cases import FIELD, RADON
+from tests.ppl.error_projects import FIELD, RADON
 
 ALL = {"nuts", "mclmc", "mams"}
 

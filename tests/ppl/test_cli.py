@@ -23,7 +23,7 @@ from ppl.folder import check_free, make_folder, next_free
 from ppl.io.store import open_run
 from ppl.pipeline import STAGES
 
-from .error_cases import FIELD, PYTHON, RADON, RADON_DATA
+from .error_projects import FIELD, PYTHON, RADON, RADON_DATA
 
 INFER = "infer nuts(chains = 3, draws = 40, warmup = 20)\n"
 SHORT = ["--chains", "2", "--draws", "20", "--warmup", "20"]

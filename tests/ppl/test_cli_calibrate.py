@@ -10,7 +10,7 @@ from planner import Machine
 from planner.machine import KINDS
 from ppl.cli import main
 from ppl.cli.calibrate import near_square
-from tests.ppl.error_cases import FIELD
+from tests.ppl.error_projects import FIELD
 from tests.ppl.test_cli import in_a_process
 
 WRONG = {

@@ -9,7 +9,7 @@ import pytest
 
 from ppl.cli import main
 
-from .error_cases import FIELD
+from .error_projects import FIELD
 
 WORDS = ["plan", "field.ppl", "--mesh", "row=2,col=2", "--chains", "2"]
 

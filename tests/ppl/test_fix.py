@@ -10,7 +10,7 @@ from ir.errors import Diagnostic
 from ppl.bind import bind
 from ppl.folder import write_folder
 from ppl.io.store import open_run
-from tests.ppl.error_cases import RADON, RADON_DATA
+from tests.ppl.error_projects import RADON, RADON_DATA
 from tests.ppl.test_scan_models import CASES as SCANS
 
 DATA = {name: np.asarray(x) for name, x in json.loads(RADON_DATA).items()}

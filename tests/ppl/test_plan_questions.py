@@ -6,7 +6,7 @@ import pytest
 
 import ppl
 from ppl.cli import main
-from tests.ppl.error_cases import FIELD
+from tests.ppl.error_projects import FIELD
 
 LINE = """\
 model line
