@@ -9,6 +9,7 @@
 
 #if defined(__CUDACC__)
 #define MB_HD __host__ __device__ __forceinline__
+namespace meshbayes { class Stream; }  // the host's
 #else
 #define MB_HD inline
 #include "stream.h"
@@ -144,14 +145,15 @@ struct Box {
   MB_HD int64_t stride(const int64_t* operand) const { return dims ? operand[dims] : 1; }
 };
 
-// `stream`: past the host's caches.
+// `stream`: past the host's caches, which copies what is to be copied beside it.
 template <class T>
-MB_HD void copy_run(T* d, int64_t ds, const T* s, int64_t ss, int64_t n, [[maybe_unused]] bool stream = false) {
-#if !defined(__CUDACC__) && !defined(__SANITIZE_THREAD__)  // the sanitizer does not see into memcpy
+MB_HD void copy_run(T* d, int64_t ds, const T* s, int64_t ss, int64_t n, [[maybe_unused]] Stream* stream = nullptr) {
+#if !defined(__CUDACC__)
   if (ds == 1 && ss == 1) {
-    if (stream) return copy_streaming(d, s, n * sizeof(T));
-    std::memcpy(d, s, n * sizeof(T));
-    return;
+    auto to = reinterpret_cast<char*>(d);
+    auto from = reinterpret_cast<const char*>(s);
+    int64_t bytes = n * static_cast<int64_t>(sizeof(T));
+    return stream ? stream->copy(to, from, bytes) : copy_bytes(to, from, bytes);
   }
 #endif
   for (int64_t i = 0; i < n; ++i) d[i * ds] = s[i * ss];
@@ -165,7 +167,7 @@ struct Sources {
   const T* own;
   const View* view;
   uint32_t epoch;
-  bool stream;  // on the host: whether results of one source go past the caches
+  Stream* stream;  // on the host: by which results of one source go past the caches
   MB_HD const int64_t* operand(int k) const { return words + k * (dims + 2) + 1; }
   MB_HD const T* base(int k) const {
     int64_t peer = words[k * (dims + 2)];
@@ -207,7 +209,7 @@ MB_HD void pull_run(const Box& box, T* y, const int64_t* to, const Sources<T>& f
       int64_t ss = box.stride(at);
       const T* s = from.base(k) + box.row(at, row) + (first + begin) * ss;
       if (k == 0) {
-        copy_run(e, ds, s, ss, m, from.stream && from.count == 1);
+        copy_run(e, ds, s, ss, m, from.count == 1 ? from.stream : nullptr);
       } else if (ds == 1 && ss == 1) {
         for (uint32_t i = 0; i < m; ++i) e[i] = add(e[i], s[i]);
       } else {
@@ -244,7 +246,7 @@ struct Program {
     for (int64_t b = 0; b < words[0]; ++b) {
       Box box(w);
       const int64_t *to = w + 1 + box.dims, *from = to + 1 + box.dims;  // `from` begins with the peer, -1
-      pull_box(box, slot, to, Sources<T>{from, 1, box.dims, x, &v, epoch, false}, worker, workers);
+      pull_box(box, slot, to, Sources<T>{from, 1, box.dims, x, &v, epoch, nullptr}, worker, workers);
       w = from + 2 + box.dims;
     }
   }
@@ -252,7 +254,7 @@ struct Program {
   // The part that needs no peer can be done before they have arrived.
   template <class T>
   MB_HD void pull(const View& v, uint32_t epoch, const T* x, T* y, bool from_peers, uint32_t worker, uint32_t workers,
-                  bool stream = false) const {
+                  Stream* stream = nullptr) const {
     const int64_t* w = words + 4;
     for (int64_t b = 0; b < words[0]; ++b) w += 4 + 3 * w[0];
     for (int64_t b = 0; b < words[1] + words[2]; ++b) {

@@ -99,22 +99,46 @@ Status run_call(Endpoint& at, uint32_t call, std::chrono::milliseconds limit, St
   return Status::kOk;
 }
 
+// What `Program::stage` does, beside what `stream` copies until it is finished. Runs too short for that are packed now.
+template <class T>
+void stage_beside(const Program& program, const View& v, uint32_t epoch, const T* x, Stream& stream) {
+  const int64_t* w = program.words + 4;
+  T* slot = reinterpret_cast<T*>(v.slot(v.rank, epoch));
+  for (int64_t b = 0; b < program.words[0]; ++b) {
+    Box box(w);
+    const int64_t *to = w + 1 + box.dims, *from = to + 1 + box.dims, *block = from + 1;
+    int64_t bytes = box.inner() * static_cast<int64_t>(sizeof(T));
+    bool runs = bytes >= kStreamRun && box.stride(to) == 1 && box.stride(block) == 1;
+    if (!runs) pull_box(box, slot, to, Sources<T>{from, 1, box.dims, x, &v, epoch, nullptr}, 0, 1);
+    for (uint32_t r = 0; runs && r < box.size() / box.inner(); ++r)
+      stream.beside({reinterpret_cast<char*>(slot + box.row(to, r)), reinterpret_cast<const char*>(x + box.row(block, r)), bytes});
+    w = from + 2 + box.dims;
+  }
+}
+
 // In rounds, each with `round_words` words of its own, so that what is staged stays in the cache. `y_bytes`: of the
-// result; large ones go past the caches.
+// result; large ones go past the caches, and the next round is staged beside that: it takes the other slot.
 template <class T>
 Status exchange(Endpoint& at, uint32_t call, std::chrono::milliseconds limit, const int64_t* words, const T* x, T* y,
                 int64_t y_bytes, int64_t rounds = 1, int64_t round_words = 0) {
-  bool stream = y_bytes >= kStreamBytes;
+  Stream past_caches;
+  Stream* stream = y_bytes >= kStreamBytes ? &past_caches : nullptr;
   const View& v = at.view;
   std::lock_guard<std::mutex> lock(at.busy);
+  auto program = [&](int64_t r) { return Program{words + r * round_words}; };
+  for (int64_t r = 0; r < rounds; ++r)
+    if (program(r).words[3] > v.slot_bytes) return Status::kTooLarge;
   for (int64_t r = 0; r < rounds; ++r) {
-    Program program{words + r * round_words};
-    if (program.words[3] > v.slot_bytes) return Status::kTooLarge;
-    Status s = run_call(
-        at, call, limit, [&](uint32_t e) { program.stage(v, e, x, 0, 1); },
-        [&](uint32_t e) { program.pull(v, e, x, y, false, 0, 1, stream); },
-        [&](uint32_t e) { program.pull(v, e, x, y, true, 0, 1, stream); });
-    if (s != Status::kOk) return s;
+    auto stage = [&](uint32_t e) {
+      if (r == 0 || !stream) program(r).stage(v, e, x, 0, 1);
+    };
+    auto own = [&](uint32_t e) { program(r).pull(v, e, x, y, false, 0, 1, stream); };
+    auto pull = [&](uint32_t e) {
+      if (stream && r + 1 < rounds) stage_beside(program(r + 1), v, e + 1, x, *stream);
+      program(r).pull(v, e, x, y, true, 0, 1, stream);
+      if (stream) stream->finish();
+    };
+    if (Status s = run_call(at, call, limit, stage, own, pull); s != Status::kOk) return s;
   }
   if (stream) end_stream();
   return Status::kOk;

@@ -83,7 +83,7 @@ def schedule(program: BoxProgram, itemsize: int, piece_bytes: int = 0) -> Schedu
     whole = _round(program, itemsize)
     copies = all(len(p.sources) <= 1 for rank in whole.pulls for p in rank)
     count = -(-max(whole.staged) * itemsize // piece_bytes) if copies and piece_bytes else 1
-    rounds = [whole] if count <= 1 else _laid_over(whole, program, itemsize, count)
+    rounds = [whole] if count <= 1 else _even(whole, program, itemsize, count)
     every = [box for made in rounds for box in made.boxes]
     if any(len(box.extents) > MAX_DIMS or math.prod(box.extents) >= MAX_SIZE for box in every):
         return None
@@ -96,7 +96,7 @@ def schedule(program: BoxProgram, itemsize: int, piece_bytes: int = 0) -> Schedu
     words = np.zeros((program.ranks, len(rounds), max(map(len, rows.values()))), np.int64)
     for place, row in rows.items():
         words[place][: len(row)] = row
-    return Schedule(words, itemsize * factor if copies else 0, max(max(r.staged) for r in rounds) * itemsize)
+    return Schedule(words, itemsize * factor if copies else 0, _most(rounds) * itemsize)
 
 
 def _round(program: BoxProgram, itemsize: int) -> Round:
@@ -104,6 +104,20 @@ def _round(program: BoxProgram, itemsize: int) -> Round:
     pulls = [_pulls(program, rank, offsets) for rank in range(program.ranks)]
     stages = [[Stage(e, *operands) for e, *operands in map(_joined_stage, rank)] for rank in stages]
     return Round(stages, [[_joined_pull(p) for p in rank] for rank in pulls], staged)
+
+
+def _even(whole: Round, program: BoxProgram, itemsize: int, count: int) -> list[Round]:
+    """At most `count` rounds. 16 rows in 12 rounds are two or one in each: 8 rounds of two need no larger slots."""
+    made = _laid_over(whole, program, itemsize, count)
+    fewer = -(-max(whole.staged) // _most(made))
+    if fewer < count and _most(even := _laid_over(whole, program, itemsize, fewer)) <= _most(made):
+        return even
+    return made
+
+
+def _most(rounds: list[Round]) -> int:
+    """Elements that a rank stages in a round."""
+    return max(max(r.staged) for r in rounds)
 
 
 def _laid_over(whole: Round, program: BoxProgram, itemsize: int, count: int) -> list[Round]:

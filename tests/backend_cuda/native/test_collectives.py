@@ -339,9 +339,9 @@ def test_a_copy_larger_than_the_slots_goes_in_rounds():
     assert "@meshbayes_exchange" in text and "stablehlo.all_to_all" not in text
 
 
-@pytest.mark.parametrize("rest", [(2400, 61), (1, 146411)])
+@pytest.mark.parametrize("rest", [(2400, 61), (1200, 127), (1, 146411)])
 def test_results_that_leave_the_caches_are_whole_where_lines_are_shared(rest):
-    """Beyond 4 MiB a rank: rows of 61 and of 146,411 numbers, which begin and end within a line."""
+    """Beyond 4 MiB a rank: rows of 61, 127 and 146,411 numbers, which begin and end within a line."""
     x = stack("row=2", (4, 2 * rest[0], rest[1]))
     body = lambda comm, x: comm.all_to_all(comm.all_to_all(x, ("row",), 0, 1) + 1, ("row",), 1, 0)  # noqa: E731
     assert same(body, "row=2", x).nbytes // 2 > 4 << 20
