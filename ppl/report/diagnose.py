@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import chdtrc
 
 from ..io.arviz import import_arviz
 
+RHAT = 1.01
+ESS_PER_CHAIN = 100
+"""Above the one or below the other a quantity is told (Vehtari et al. 2021)."""
 TAILS = (0.05, 0.95)
 """The quantiles of the tail ESS, and of the table; the default of ArviZ 1.x follows its interval width instead."""
 
@@ -45,6 +50,34 @@ def diagnose(values: np.ndarray) -> Diagnostics:
         column[usable] = found
         spread.append(column)
     return Diagnostics(*spread)
+
+
+@dataclass(frozen=True)
+class HighRhats:
+    """How many elements have an R-hat above `RHAT`."""
+
+    count: int
+    unexplained: int
+    """Of these, with fewer effective draws than `ESS_PER_CHAIN`, as where chains disagree."""
+    by_chance: float
+    """How many of the others there would be in chains that sample one distribution."""
+
+
+def high_rhats(found: Diagnostics, chains: int, draws: int) -> HighRhats:
+    """Elements with a high R-hat, and how many of them chance makes.
+
+    R-hat compares the means of the 2 m halves of m chains, each of ESS / (2 m) effective draws. With f = 2 m - 1,
+    (R-hat^2 - 1 + 2 / draws) f ESS / (2 m) is then chi-squared with f degrees of freedom, as in an analysis of
+    variance. The rank-normalised R-hat is the larger one of ranks, to which bulk ESS belongs, and of folded ranks, to
+    which about tail ESS does. `test_report_summary.py` holds this to simulated chains.
+    """
+    freedom = 2 * chains - 1
+    excess = (RHAT**2 - 1 + 2 / draws) * freedom / (2 * chains)
+    known = np.isfinite(found.rhat)
+    ess, high = np.stack([found.ess_bulk, found.ess_tail])[:, known], found.rhat[known] > RHAT
+    enough = (ess >= ESS_PER_CHAIN * chains).all(axis=0)
+    chance = np.minimum(chdtrc(freedom, excess * ess).sum(axis=0), 1)
+    return HighRhats(int(high.sum()), int((high & ~enough).sum()), float(chance[enough].sum()))
 
 
 def energy_bfmi(energy: np.ndarray) -> np.ndarray:

@@ -109,7 +109,7 @@ def _installed_versions() -> dict[str, str]:
 
 
 def _warnings(run: _Run) -> tuple[str, str]:
-    return "Warnings", warnings_section(find_warnings(run.draws, run.summary))
+    return "Warnings", warnings_section(find_warnings(run.draws, run.summary), run.summary)
 
 
 def _summary(run: _Run) -> tuple[str, str]:

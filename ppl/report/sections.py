@@ -10,12 +10,12 @@ import numpy as np
 
 from ..infer.tracers_of import MARK
 from ..io.draws import Draws
-from .diagnose import energy_bfmi
+from .diagnose import ESS_PER_CHAIN, RHAT, energy_bfmi
 from .fields import field_moments, field_names, plot_agreement, plot_field
 from .figure import colour
+from .finding import Finding
 from .plots import plot_curve, plot_energy, plot_scalar
 from .summary import FieldRow, Row, Summary, decimals, element_labels, elements_of, number, whole
-from .warnings import ESS_PER_CHAIN, RHAT, Finding
 
 TRACES = 24
 """Scalars and elements with plots of their own."""
@@ -25,13 +25,15 @@ FIELDS = 12
 """Fields with maps, and 1-D quantities with bands."""
 
 
-def warnings_section(findings: list[Finding]) -> str:
+def warnings_section(findings: list[Finding], summary: Summary) -> str:
     """The findings, problems first, or the sentence that there are none."""
     if not findings:
+        above = sum(f.high.count for f in summary.fields)
+        but = f" but for {above:,} elements of fields, about as many as chance makes," if above else ""
         return (
             '<div class="finding good"><p><strong>No warnings.</strong> R-hat is at most '
-            f"{RHAT} and there are at least {ESS_PER_CHAIN} effective draws per chain for everything that was checked, "
-            "and the sampler reported no trouble. This does not prove that the model is right.</p></div>"
+            f"{RHAT}{but} and there are at least {ESS_PER_CHAIN} effective draws per chain for everything that was "
+            "checked, and the sampler reported no trouble. This does not prove that the model is right.</p></div>"
         )
     return "\n".join(
         f'<div class="finding {f.severity}"><p><strong>{f.severity.capitalize()}.</strong> {escape(f.what)}.</p>'

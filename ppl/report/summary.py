@@ -19,7 +19,7 @@ import numpy as np
 
 from ..infer.tracers_of import MARK
 from ..io.draws import Draws, Variable
-from .diagnose import TAILS, diagnose
+from .diagnose import RHAT, TAILS, HighRhats, diagnose, high_rhats
 
 ELEMENTS = 128
 """Arrays of at most this many elements are listed element by element."""
@@ -58,6 +58,8 @@ class FieldRow:
     ess_bulk: tuple[float, float, float]
     ess_tail: tuple[float, float, float]
     rhat: tuple[float, float, float]
+    high: HighRhats
+    """Checked elements with an R-hat above 1.01, and how many chance makes."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Summary:
             scalars.add_column(heading, justify="left" if not heading else "right")
         for r in self.rows:
             cells = [*(number(v) for v in (r.mean, r.sd, r.q5, r.q50, r.q95, r.mcse))]
-            style = "bold red" if r.rhat > 1.01 else None
+            style = "bold red" if r.rhat > RHAT else None
             scalars.add_row(Text(r.name), *cells, whole(r.ess_bulk), whole(r.ess_tail), decimals(r.rhat), style=style)
         if not self.fields:
             return scalars
@@ -232,7 +234,8 @@ def _field_row(name: str, variable: Variable, values: np.ndarray) -> FieldRow:
         _three(v) for v in (flat.mean(axis=0), flat.std(axis=0, ddof=1), found.ess_bulk, found.ess_tail, found.rhat)
     ]
     shape = variable.event_shape
-    return FieldRow(name, variable.event_dims, shape, math.prod(shape), values.shape[2], *spread)
+    high = high_rhats(found, *values.shape[:2])
+    return FieldRow(name, variable.event_dims, shape, math.prod(shape), values.shape[2], *spread, high)
 
 
 def _three(values: np.ndarray) -> tuple[float, float, float]:

@@ -10,25 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from scipy.special import pdtrc
 
 from ..io.draws import Draws
-from .diagnose import energy_bfmi
+from .diagnose import ESS_PER_CHAIN, RHAT, HighRhats, energy_bfmi
 from .divergence import where_most
 from .finding import Finding, told_chains
 from .psis import KHAT, khats
-from .summary import Summary, summarize
+from .summary import FieldRow, Summary, summarize
 from .unadjusted import unadjusted
 
-RHAT = 1.01
-ESS_PER_CHAIN = 100
 BFMI = 0.3
 ACCEPTANCE_MARGIN = 0.1
+"""A mean acceptance this far from its target says that the step size was not adapted to the end."""
 IDLE = 0.1
 """Acceptance counts as far above target when less than this part of the rejections aimed at is left: dual averaging
 commonly ends some way above its target (0.94 for 0.8), in other samplers too."""
-"""A mean acceptance this far from its target says that the step size was not adapted to the end."""
-
-
 VIRIAL, VIRIAL_ERRORS = 0.1, 5.0
 """Equipartition is told to fail when it is off by more than this part and by so many standard errors."""
 
@@ -106,28 +103,45 @@ def _stuck(draws: Draws) -> Iterator[Finding]:
         )
 
 
+def _more_than_chance(high: HighRhats) -> bool:
+    """Whether there are more elements with a high R-hat than effective draws explain.
+
+    Elements are correlated: twice as many as expected are taken for the mean of a Poisson distribution, of whose draws
+    one in a hundred has so many.
+    """
+    return high.unexplained > 0 or (high.count > 0 and bool(pdtrc(high.count - 1, 2 * high.by_chance) < 0.01))
+
+
+def _share(field: FieldRow) -> str:
+    count, chance = field.high.count, field.high.by_chance
+    return f": {count:,} of {field.checked:,} elements, of which chance makes about {chance:.{chance < 10:d}f}"
+
+
 def _mixing(summary: Summary, population: bool, sampled: bool) -> Iterator[Finding]:
     """`sampled`: every chain's draws are of a fit to samples of its own, and independent."""
-    entries = [(r.name, r.rhat, min(r.ess_bulk, r.ess_tail)) for r in summary.rows]
-    entries += [(f.name, f.rhat[2], min(f.ess_bulk[0], f.ess_tail[0])) for f in summary.fields]
-    high = sorted([(rhat, name) for name, rhat, _ in entries if rhat > RHAT], reverse=True)
+    high = [(r.rhat, r.name, "") for r in summary.rows if r.rhat > RHAT]
     # The largest of thousands of R-hats exceeds the threshold now and then by chance; their median does not.
-    clear = any(r.rhat > RHAT for r in summary.rows) or any(f.rhat[1] > RHAT for f in summary.fields)
+    spread = [f for f in summary.fields if f.rhat[1] > RHAT]
+    clear = bool(high or spread)
+    high += [(f.rhat[2], f.name, _share(f)) for f in summary.fields if f in spread or _more_than_chance(f.high)]
+    high.sort(reverse=True)
     if high:
         yield Finding(
             "problem" if clear else "caution",
-            f"The chains do not agree: R-hat is above {RHAT} for {_names([n for _, n in high])} "
-            f"(largest {high[0][0]:.3f}, for {high[0][1]}{'' if clear else ', in a few elements'})",
+            f"The chains do not agree: R-hat is above {RHAT} for {_names([n for _, n, _ in high])} "
+            f"(largest {high[0][0]:.3f}, for {high[0][1]}{high[0][2]})",
             "Every chain's mean is fitted to samples of its own, too few of them. Raise `samples` (four times as many "
             "halve the differences); if they stay, the fits ended in different places: start from map."
             if sampled
             else "The draws are not yet from one distribution. Run longer (more warm-up and more draws); if it stays, "
             "look at the trace plot: chains in different places mean several modes or a parameter that the data do not "
             "determine, slow drift means a model to be reparameterised.",
-            tuple(n for _, n in high),
+            tuple(n for _, n, _ in high),
         )
     needed = ESS_PER_CHAIN * summary.num_chains
-    low = sorted((ess, name) for name, _, ess in entries if ess < needed)
+    least = [(min(r.ess_bulk, r.ess_tail), r.name) for r in summary.rows]
+    least += [(min(f.ess_bulk[0], f.ess_tail[0]), f.name) for f in summary.fields]
+    low = sorted((ess, name) for ess, name in least if ess < needed)
     if low and not (high and sampled):
         yield Finding(
             "caution" if low[0][0] > needed / 4 else "problem",

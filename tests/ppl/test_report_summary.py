@@ -11,7 +11,7 @@ import pytest
 from ppl.io import Draws, DrawsWriter, Spec, open_run
 from ppl.io.arviz import arviz_major, import_arviz
 from ppl.report import diagnose, summarize
-from ppl.report.diagnose import energy_bfmi
+from ppl.report.diagnose import HighRhats, energy_bfmi, high_rhats
 
 CHAINS, DRAWS = 4, 150
 RNG = np.random.default_rng(11)
@@ -85,6 +85,24 @@ def test_stored_draws_have_the_same_summary(draws, tmp_path):
         writer.append(posterior={n: v.values for n, v in draws["posterior"].items()})
     options = {"elements": 100, "subset": 5}
     assert summarize(open_run(tmp_path), **options) == summarize(draws, **options)
+
+
+@pytest.mark.parametrize(("chains", "draws", "phi"), [(4, 500, 0.5), (2, 800, 0.45)])
+def test_high_r_hats_are_as_many_as_chance_makes(chains, draws, phi):
+    """1,000 elements of autoregressive chains, independent: the error of a count is its root."""
+    noise = np.random.default_rng(1).normal(size=(chains, draws, 1000))
+    values = noise.copy()
+    for t in range(1, draws):
+        values[:, t] = phi * values[:, t - 1] + np.sqrt(1 - phi**2) * noise[:, t]
+    high = high_rhats(diagnose(values), chains, draws)
+    assert high.count > 10 and abs(high.count - high.unexplained - high.by_chance) < 3 * np.sqrt(high.count)
+
+
+def test_chains_that_disagree_are_not_of_chance():
+    values = np.random.default_rng(1).normal(size=(4, 500, 20))
+    values[0] += 1
+    assert high_rhats(diagnose(values), 4, 500) == HighRhats(20, 20, 0)
+    assert high_rhats(diagnose(values[:1]), 1, 500) == HighRhats(0, 0, 0)
 
 
 def test_one_chain_few_draws_and_nan_give_nan_without_noise():

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from ppl.io import Draws
-from ppl.report import find_warnings
+from ppl.report import find_warnings, summarize
+from ppl.report.diagnose import HighRhats
+from ppl.report.sections import warnings_section
+from ppl.report.summary import FieldRow, Summary
 
 CHAINS, DRAWS = 4, 300
 
@@ -167,7 +170,30 @@ def test_a_field_with_few_bad_elements_is_a_caution():
     values[0, :, 0, 0] += 0.6
     found = find_warnings(Draws.of({"posterior": {"field": (("x", "y"), values)}}))
     mixing = next(f for f in found if "R-hat" in f.what)
-    assert mixing.severity == "caution" and "in a few elements" in mixing.what
+    assert mixing.severity == "caution" and mixing.where == ("field",)
+    assert "for field: 2 of 156 elements, of which chance makes about 0.2)" in mixing.what
+
+
+def test_as_many_elements_of_a_field_as_chance_makes_are_no_finding():
+    """400 elements of some 700 effective draws each."""
+    noise = np.random.default_rng(3).normal(size=(CHAINS, 500, 20, 20))
+    values = noise.copy()
+    for t in range(1, 500):
+        values[:, t] = 0.47 * values[:, t - 1] + np.sqrt(1 - 0.47**2) * noise[:, t]
+    draws = Draws.of({"posterior": {"field": (("x", "y"), values)}})
+    row = summarize(draws)["field"]
+    assert row.high.count > 5 and row.rhat[2] > 1.01 and row.ess_bulk[0] > 400
+    assert told(draws) == []
+    values[0, :, :6] += 0.25
+    text = told(Draws.of({"posterior": {"field": (("x", "y"), values)}}))[0]
+    assert "R-hat is above" in text and "of 400 elements, of which chance makes about" in text
+
+
+def test_the_report_tells_how_many_elements_chance_has_made():
+    row = FieldRow("f", ("x",), (900,), 900, 900, *((1.0, 1.0, 1.011) for _ in range(5)), HighRhats(3, 0, 2.4))
+    text = warnings_section([], Summary((), (row,), 4, 500))
+    assert "at most 1.01 but for 3 elements of fields, about as many as chance makes, and there" in text
+    assert "at most 1.01 and there are" in warnings_section([], Summary((), (), 4, 500))
 
 
 def test_energy_errors_of_an_unadjusted_sampler_state_its_bias():
