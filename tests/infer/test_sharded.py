@@ -224,7 +224,8 @@ def test_a_sweep_on_eight_devices_is_the_one_on_one(options):
         padded = np.pad(start, [(0, 0), (0, 3)])
         draws, gradients, divergent, end = f(padded, mean)
         draws1, gradients1, _, _ = drive.jit(go(line_space((), 1, 3)))(start, mean)
-        assert (gradients == gradients1).all() and not np.asarray(divergent).any()
+        # A residual close to the tolerance of conjugate gradients falls to either side: sums are ordered otherwise.
+        assert np.abs(gradients - gradients1).max() <= 1 and not np.asarray(divergent).any()
         assert np.abs(np.diff(draws["s"], axis=1)).min() > 0
         np.testing.assert_allclose(draws["x"][..., :N], draws1["x"], rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(draws["s"], draws1["s"], rtol=1e-9, atol=1e-9)
