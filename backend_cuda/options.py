@@ -27,7 +27,11 @@ def compiler_options(plan: Plan, devices: jax.sharding.Mesh) -> dict[str, str]:
 
 def quick_options(devices: jax.sharding.Mesh) -> dict[str, bool]:
     """Options for programs of many tiny kernels: on CPUs, XLA's older emitter compiles them in 55 % of the time, and
-    they run 8 % slower (eight schools by NUTS, JAX 0.10). Empty where this XLA does not know the older emitter."""
+    they run 8 % slower (eight schools by NUTS, JAX 0.10). Empty where this XLA does not know the older emitter.
+
+    For models that are packed into one site. Where a kernel holds the noise of several sites, the older emitter takes
+    minutes.
+    """
     return {_OLD_EMITTER: False} if on_cpu(devices) and _is_known(_OLD_EMITTER) else {}
 
 
