@@ -29,8 +29,8 @@ def quick_options(devices: jax.sharding.Mesh) -> dict[str, bool]:
     """Options for programs of many tiny kernels: on CPUs, XLA's older emitter compiles them in 55 % of the time, and
     they run 8 % slower (eight schools by NUTS, JAX 0.10). Empty where this XLA does not know the older emitter.
 
-    For models that are packed into one site. Where a kernel holds the noise of several sites, the older emitter takes
-    minutes.
+    For models that are packed into one site. Where a kernel holds the noise of several sites, the older emitter can
+    take minutes (`advi` of low rank).
     """
     return {_OLD_EMITTER: False} if on_cpu(devices) and _is_known(_OLD_EMITTER) else {}
 

@@ -195,9 +195,15 @@ def test_chains_split_over_devices_draw_what_they_draw_together():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [exact_gaussian(), gibbs(s=slice(), x=exact_gaussian(dense=0))])
-def test_a_sweep_on_eight_devices_is_the_one_on_one(options):
-    """Three transitions of methods that need no momentum of a tree: fields split, scalars on all devices."""
+@pytest.mark.parametrize(
+    ("options", "spare"), [(exact_gaussian(), 1), (gibbs(s=slice(), x=exact_gaussian(dense=0)), 0)]
+)
+def test_a_sweep_on_eight_devices_is_the_one_on_one(options, spare):
+    """Three transitions of methods that need no momentum of a tree: fields split, scalars on all devices.
+
+    The second step to the mean solves for the error of the first. Of both sites together that is rounding, which takes
+    a product more or less where sums are ordered otherwise.
+    """
     grid = mesh((8,), ("row",))
     options = dataclasses.replace(options, chains=3, warmup=0, draws=3)
     schedule = options.schedule().part(0, 3)
@@ -224,8 +230,7 @@ def test_a_sweep_on_eight_devices_is_the_one_on_one(options):
         padded = np.pad(start, [(0, 0), (0, 3)])
         draws, gradients, divergent, end = f(padded, mean)
         draws1, gradients1, _, _ = drive.jit(go(line_space((), 1, 3)))(start, mean)
-        # A residual close to the tolerance of conjugate gradients falls to either side: sums are ordered otherwise.
-        assert np.abs(gradients - gradients1).max() <= 1 and not np.asarray(divergent).any()
+        assert np.abs(gradients - gradients1).max() <= spare and not np.asarray(divergent).any()
         assert np.abs(np.diff(draws["s"], axis=1)).min() > 0
         np.testing.assert_allclose(draws["x"][..., :N], draws1["x"], rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(draws["s"], draws1["s"], rtol=1e-9, atol=1e-9)
